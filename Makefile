@@ -1,0 +1,46 @@
+# One vocabulary for people and CI. Everything runs in .venv, made from requirements.lock with python3.11 and pip.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+STORE := sqlite:///$(CURDIR)/mlflow.db
+
+.PHONY: recursion ui test test-faults check format lock clean
+
+recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
+	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
+
+ui: .venv/made  ## browse the runs, figures, lineage and models on http://127.0.0.1:5000
+	mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination ./mlartifacts
+
+test: .venv/made  ## every quick test, in under ten minutes on two cores
+	pytest -n 2 --dist worksteal -m "not faults"
+
+test-faults: .venv/made  ## real kills of real studies: minutes
+	pytest -n 1 -m faults
+
+check: .venv/made  ## ruff, mypy, import-linter
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: .venv/made
+	ruff check --fix .
+	ruff format .
+
+.venv/made: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m components.families.language.deepspeed_engine  # compiles its collectives, half a minute
+	touch $@
+
+lock:  ## pin pyproject.toml's dependencies anew
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	$(PYTHON) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print('\n'.join(p['project']['dependencies'] + p['dependency-groups']['dev']))" > .lock-venv/wanted
+	.lock-venv/bin/python -m pip install --quiet --requirement .lock-venv/wanted
+	.lock-venv/bin/python -m pip freeze | sed 's/+cpu//' | grep -v -i -E '^(nvidia|triton|cuda)' > requirements.lock
+	rm -rf .lock-venv
+
+clean:  ## the environment and caches; never the store or the runs
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,97 @@
+"""The Ray cluster of a study: one embedded in this process, or one that is already there."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from components.config.errors import BadInput
+from components.config.settings import ClusterSettings
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONNECT_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster has in all: workers take one CPU each, and one GPU each where there are GPUs."""
+
+    cpus: int
+    gpus: int
+
+    @property
+    def workers(self) -> int:
+        return min(self.cpus, self.gpus) if self.gpus else self.cpus
+
+    def groups(self, workers: int, most: int | None) -> int:
+        """How many groups of `workers` workers fit side by side.
+
+        Raises:
+            BadInput: not even one.
+        """
+        if workers > self.workers:
+            kind = "GPUs" if self.gpus else "CPUs"
+            raise BadInput("train.workers", workers, f"the cluster has {self.workers} {kind}, a worker needs one each")
+        return min(self.workers // workers, most or self.workers)
+
+
+@contextmanager
+def connect(settings: ClusterSettings) -> Iterator[Capacity]:
+    """Join the cluster at `cluster.address`, or start one here that ends with this context.
+
+    Raises:
+        BadInput: nothing answers at the address.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # an open Ray port is remote code execution (CVE-2023-48022)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    for name in ("ray", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    temporary = None
+    if settings.address:
+        _join(settings.address)
+    else:
+        temporary = tempfile.mkdtemp(prefix="ray-")
+        ray.init(
+            address="local",
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _temp_dir=temporary,
+        )
+    try:
+        resources = ray.cluster_resources()
+        yield Capacity(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+    finally:
+        ray.shutdown()
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)  # logs of a cluster that is no more
+
+
+def _join(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    remedy = "start one there (`ray start --head`), or leave the address empty for a cluster on this machine"
+    if address != "auto":
+        if not host or not port.isdigit():
+            raise BadInput("cluster.address", address, "an address is host:port of the head node, or `auto`")
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise BadInput("cluster.address", address, f"no Ray cluster answers ({error}); {remedy}") from None
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}},
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise BadInput("cluster.address", address, f"{str(error).splitlines()[0]}; {remedy}") from None

@@ -1,0 +1,105 @@
+"""Settings: a preset, then whatever `-P dotted.name=value` says on top of it, validated whole."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from yaml import YAMLError
+
+from components.config.errors import BadInput
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+MLFLOW_EMPTY = "None"
+"""How `mlflow run` hands on a parameter that was given no value."""
+
+
+def presets() -> list[str]:
+    """Names of the presets that ship with the project."""
+    folder = resources.files("components.config") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
+    """Settings out of command-line arguments `--dotted.name value` (what `mlflow run -P dotted.name=value` becomes).
+
+    Raises:
+        BadInput: an unknown preset or field, a wrong type, an impossible value; one line for every fault.
+    """
+    given = _pairs(arguments)
+    preset = given.get("preset", model.model_fields["preset"].default)
+    if preset not in presets():
+        raise BadInput("preset", preset, f"no such preset; there are {', '.join(presets())}")
+    text = (resources.files("components.config") / "presets" / f"{preset}.yaml").read_text()
+    merged = OmegaConf.create(text)
+    for name, value in given.items():
+        try:
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([f"{name}={value}"]))
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
+            raise BadInput(name, value, f"not a value that YAML can read: {str(error).splitlines()[0]}") from None
+    values: Any = OmegaConf.to_container(merged, resolve=False)
+    if isinstance(values.get("conditions"), dict):  # a condition set to null is taken out of the study
+        values["conditions"] = {name: fields for name, fields in values["conditions"].items() if fields is not None}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise BadSettings([_fault(model, entry) for entry in error.errors()]) from None
+
+
+def to_yaml(settings: BaseModel) -> str:
+    """The resolved settings as YAML; with the code's commit they determine the study."""
+    return OmegaConf.to_yaml(OmegaConf.create(settings.model_dump(mode="json")), sort_keys=False)
+
+
+class BadSettings(BadInput):
+    """Several faults at once, one line each."""
+
+    def __init__(self, faults: list[BadInput]) -> None:
+        self.faults = faults
+        ValueError.__init__(self, "\n".join(str(fault) for fault in faults))
+
+
+def _pairs(arguments: Sequence[str]) -> dict[str, str]:
+    """`--name value` and `--name=value` pairs; the last one of a name counts."""
+    pairs: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not name:
+            raise BadInput("settings", argument, "settings come as --dotted.name value")
+        if not equals:
+            if not rest:
+                raise BadInput(name, "", "a value is missing")
+            value = rest.pop(0)
+        pairs[name] = "null" if value == MLFLOW_EMPTY else value
+    return pairs
+
+
+def _fault(model: type[BaseModel], entry: Any) -> BadInput:
+    """One of pydantic's errors as field, value, remedy."""
+    field = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        known = _fields_at(model, entry["loc"][:-1])
+        return BadInput(field, entry["input"], f"no such setting; there are {', '.join(known)}")
+    if entry["type"] == "missing":
+        return BadInput(field, "", "a value is needed")
+    message = entry["msg"].removeprefix("Value error, ")
+    value = "(its fields)" if isinstance(entry["input"], dict) else entry["input"]
+    return BadInput(field, value, message[0].lower() + message[1:])
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the section at `location`."""
+    section: Any = model
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation
+        else:  # dict[str, Section]: any name, then the section
+            section = section.__args__[1]
+    return list(section.model_fields)
+
+

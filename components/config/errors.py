@@ -1,0 +1,16 @@
+"""What a user did wrong, in one line: the field, its value, and what would be right."""
+
+
+class BadInput(ValueError):
+    """A setting (or a file, a server, a machine that a setting names) that cannot work.
+
+    Pipelines print it as one line and exit with status 2 before anything is computed; every other
+    exception is a bug of ours and shows its traceback.
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        self.field, self.value, self.remedy = field, value, remedy
+        super().__init__(f"{field} = {value}: {remedy}")
+
+    def __reduce__(self):  # Ray carries it from a worker to the driver
+        return (BadInput, (self.field, self.value, self.remedy))

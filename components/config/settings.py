@@ -1,0 +1,146 @@
+"""Every setting of a study, validated whole before anything is computed.
+
+A study is conditions x seeds. What all conditions share stands in `corpus`, `model`, `base`, `train`,
+`generate`; what a condition varies stands in `conditions.<name>`, where an empty field inherits.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Engine = Literal["deepspeed", "torch"]
+Keep = Literal["best", "last"]
+Precision = Literal["fp32", "bf16"]
+Regime = Literal["replace", "subsample", "accumulate"]
+Start = Literal["pretrained", "generation0", "previous", "scratch"]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and no name in it that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CorpusSettings(Section):
+    """The text, and how it becomes blocks. `path` wins over `dataset`; neither means CPython's documentation."""
+
+    path: str | None = Field(None, description="a folder with train/valid/test text files, or one text file to be split")
+    dataset: str | None = Field(None, description="a dataset's name on the Hugging Face Hub")
+    dataset_config: str | None = Field(None, description="the dataset's configuration, such as wikitext-2-raw-v1")
+    block_size: Annotated[int, Field(ge=2)] = Field(64, description="tokens a block, of a prompt and of what is generated")
+    remainder: Literal["drop_once", "drop_every_1000_lines"] = Field(
+        "drop_once", description="what does not fill a block: dropped once a split, or every 1,000 lines (published code)"
+    )
+    train_blocks: Count | None = Field(None, description="blocks the study trains on (all if empty); the base model gets the rest")
+    vocabulary_size: Annotated[int, Field(ge=260)] = Field(2048, description="entries of a tokenizer that is trained here")
+
+
+class ModelSettings(Section):
+    """Pretrained weights by `name`, or an OPT of this size from random weights."""
+
+    name: str | None = Field(None, description="a folder, or a name on the Hub such as facebook/opt-125m")
+    hidden_size: Count = 128
+    layers: Count = 4
+    heads: Count = 4
+    ffn_size: Count = 512
+    positions: Count = Field(128, description="longest sequence in tokens: a prompt and its continuation")
+    vocabulary_size: Count | None = Field(None, description="rows of the embedding (the tokenizer's size, rounded up to 64, if empty)")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+
+class BaseModelSettings(Section):
+    """Pretraining of a from-scratch model before generation 0 (`epochs: 0` for none)."""
+
+    epochs: Annotated[int, Field(ge=0)] = 0
+    learning_rate: Rate = 2e-3
+    batch_size: Count = 64
+    blocks: Count | None = Field(None, description="at most this many pretraining blocks (all if empty)")
+
+
+class TrainSettings(Section):
+    """Fine-tuning of every generation: AdamW, cosine annealing per epoch, no warm-up, no clipping (paper.md)."""
+
+    engine: Engine = "deepspeed"
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
+    precision: Precision = "fp32"
+    epochs: Count = 5
+    learning_rate: Rate = 2e-5
+    final_learning_rate: Annotated[float, Field(ge=0)] = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    batch_size: Count = Field(128, description="blocks an optimiser step, over all workers")
+    micro_batch_size: Count | None = Field(None, description="blocks a worker holds at once (the whole share if empty)")
+    start: Start = Field("pretrained", description="the weights that every generation starts from")
+    keep: Keep = Field("best", description="the checkpoint kept: lowest loss on the original validation split, or the last")
+    workers: Count = Field(1, description="Ray Train workers a chain")
+
+
+class GenerateSettings(Section):
+    """Beam search from every real training block: exactly `corpus.block_size` new tokens."""
+
+    num_beams: Count = 5
+    repetition_penalty: Rate = 1.0
+    batch_size: Count | None = Field(None, description="prompts decoded together (chosen by their size if empty)")
+    precision: Precision = "fp32"
+
+
+class ConditionSettings(Section):
+    """What one condition does differently. An empty field inherits from `train` or `generate`."""
+
+    regime: Regime = "replace"
+    real_fraction: Fraction = Field(0.0, description="share of the training set kept real in every generation (replace)")
+    epochs: Count | None = None
+    learning_rate: Rate | None = None
+    start: Start | None = None
+    repetition_penalty: Rate | None = None
+    num_beams: Count | None = None
+
+    @model_validator(mode="after")
+    def _real_fraction_belongs_to_replace(self) -> Self:
+        if self.real_fraction and self.regime != "replace":
+            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace; {self.regime} draws from the pool of all data")
+        return self
+
+
+class StoreSettings(Section):
+    path: str = Field("store", description="folder that keeps every finished phase, on a file system that all nodes share")
+
+
+class ClusterSettings(Section):
+    address: str | None = Field(None, description="a Ray cluster's address (an embedded one on this machine if empty)")
+    concurrent_chains: Count | None = Field(None, description="chains side by side (as many as fit if empty)")
+    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="worker crashes a chain survives")
+
+
+class TrackingSettings(Section):
+    experiment: str | None = Field(None, description="MLflow experiment (the entry point's name if empty)")
+    models: Literal["full", "external", "none"] = Field(
+        "external", description="registry holds the weights, a pointer into the store, or no models"
+    )
+
+
+class RecursionSettings(Section):
+    """`mlflow run . -e recursion`: the language experiments of the paper (figures 10, 11, 15)."""
+
+    preset: str = "laptop"
+    generations: Annotated[int, Field(ge=0)] = Field(4, description="the last generation; generation 0 is fitted on real data")
+    seeds: tuple[int, ...] = Field((0, 1), min_length=1, description="a list of seeds, or how many (0, 1, ...)")
+    conditions: dict[str, ConditionSettings] = Field(min_length=1)
+    corpus: CorpusSettings = CorpusSettings()
+    tokenizer: str | None = Field("train", description="`train`, a folder, a name on the Hub, or empty for the model's own")
+    model: ModelSettings = ModelSettings()
+    base: BaseModelSettings = BaseModelSettings()
+    train: TrainSettings = TrainSettings()
+    generate: GenerateSettings = GenerateSettings()
+    store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    dry_run: bool = Field(False, description="print the plan with its cost and stop")
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_of_seeds(cls, value: object) -> object:
+        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value

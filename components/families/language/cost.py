@@ -1,0 +1,91 @@
+"""What a study will cost, before it is started: tokens, FLOPs by formula, bytes, and seconds from a short measurement."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from components.families.language import model as opt
+from components.families.language.beam_search import generate_blocks
+from components.families.language.perplexity import token_losses
+from components.families.language.training import Batches, Recipe, TorchEngine, fine_tune
+
+MEASURED_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Tokens a second of one worker: trained on, generated (new tokens only), scored."""
+
+    fit: float
+    sample: float
+    measure: float
+
+
+def measure_rates(size: opt.ModelSize, block_size: int, num_beams: int) -> Rates:
+    """About a second of the real work on one thread of this machine, with random weights of the study's size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = opt.create(size, seed=0)
+        blocks = np.random.default_rng(0).integers(4, size.vocabulary_size, (4, block_size), dtype=np.int32)
+
+        def fit(rows: np.ndarray) -> int:
+            recipe = Recipe(1, 1e-9, 0.0, 0.0, len(rows), "last")
+            engine = TorchEngine(model, recipe, Batches.cut(recipe, len(rows), 1), torch.device("cpu"))
+            fine_tune(engine, rows, lambda module: 0.0, recipe, seed=0)
+            return rows.size
+
+        def sample(rows: np.ndarray) -> int:
+            few = max(2, block_size // 8)
+            generate_blocks(model, rows, new_tokens=few, num_beams=num_beams, batch_size=len(rows))
+            return few * len(rows)
+
+        def measure(rows: np.ndarray) -> int:
+            token_losses(model, rows)
+            return rows.size
+
+        return Rates(*(_rate(work, blocks) for work in (fit, sample, measure)))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rate(work, blocks: np.ndarray) -> float:  # type: ignore[no-untyped-def]
+    """Tokens a second; the blocks are doubled until the work takes long enough to be measured."""
+    while True:
+        started = time.perf_counter()
+        tokens = work(blocks)
+        seconds = time.perf_counter() - started
+        if seconds > MEASURED_SECONDS or len(blocks) >= 128:
+            return tokens / seconds
+        blocks = np.concatenate([blocks, blocks])
+
+
+@dataclass(frozen=True)
+class GenerationCost:
+    """One generation of one chain: seconds by phase on one worker, FLOPs, and bytes written to the store."""
+
+    seconds: dict[str, float]
+    flops: float
+    bytes: int
+
+
+def generation_cost(
+    size: opt.ModelSize, rates: Rates, epochs: int, num_beams: int, blocks: int, test_blocks: int, block_size: int, workers: int
+) -> GenerationCost:
+    """Fit `epochs` x `blocks`, generate as many blocks, score them and the test split.
+
+    A trained token costs three forwards (forward, and twice that backward); a generated one `num_beams`.
+    """
+    tokens, test = blocks * block_size, test_blocks * block_size
+    forward = opt.flops_per_token(size)
+    seconds = {
+        "compose": 0.0,
+        "fit": epochs * tokens / rates.fit / workers,
+        "sample": tokens / rates.sample / workers,
+        "measure": (tokens + test) / rates.measure / workers,
+    }
+    flops = forward * (3 * epochs * tokens + (1 + num_beams) * tokens + tokens + test)
+    weights = 4 * opt.parameter_count(size)
+    return GenerationCost(seconds, flops, weights + tokens * 4 + tokens * 4)  # fp32 weights, token ids, their text

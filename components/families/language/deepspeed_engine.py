@@ -1,0 +1,84 @@
+"""DeepSpeed under the fine-tuning loop: ZeRO stage 0 to 3 on the process group that Ray Train made.
+
+It is imported where it is used: DeepSpeed looks for an accelerator when it is imported, and compiles its shared-memory
+collectives at their first use (half a minute, once a machine).
+"""
+
+import logging
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from transformers import OPTForCausalLM
+
+from components.families.language.training import Batches, Recipe
+
+
+class DeepSpeedEngine:
+    """AdamW under ZeRO; bf16 is torch's autocast over fp32 weights, as in the plain-torch engine."""
+
+    def __init__(
+        self, model: OPTForCausalLM, recipe: Recipe, batches: Batches, zero_stage: int, device: torch.device
+    ) -> None:
+        if device.type == "cpu":
+            os.environ["DS_ACCELERATOR"] = "cpu"
+        import deepspeed  # noqa: PLC0415 - see the module's docstring
+
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        if not dist.is_initialized():  # a process of its own, without Ray
+            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        os.environ.setdefault("LOCAL_RANK", "0")  # Ray Train and torchrun set it, DeepSpeed insists on it
+        self.device = device
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        config: dict[str, Any] = {
+            "train_batch_size": batches.micro * batches.accumulation * batches.workers,
+            "train_micro_batch_size_per_gpu": batches.micro,
+            "gradient_accumulation_steps": batches.accumulation,
+            "zero_optimization": {"stage": zero_stage},
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "torch_autocast": {"enabled": recipe.precision == "bf16", "dtype": "bfloat16"},
+            "gradient_clipping": 0.0,  # the default clips at 1, the paper does not
+            "steps_per_print": 2**31,
+        }
+        self.module, *_ = deepspeed.initialize(
+            model=model.to(device), optimizer=optimizer, config=config, dist_init_required=False
+        )
+        self._zero_stage = zero_stage
+
+    def set_rate(self, rate: float) -> None:
+        for group in self.module.optimizer.param_groups:
+            group["lr"] = rate
+
+    def backward(self, loss: Tensor) -> None:
+        self.module.backward(loss)
+
+    def step(self) -> bool:
+        self.module.step()
+        return bool(self.module.was_step_applied())
+
+    def state(self) -> dict[str, Tensor]:
+        if self._zero_stage == 3:
+            weights = self.module._consolidated_16bit_state_dict() or {}  # fp32 where the model is fp32, as here
+        else:
+            weights = self.module.module.state_dict()
+        return {name: weight.detach().to("cpu", torch.float32).clone() for name, weight in weights.items()}
+
+    def close(self) -> None:
+        """Release what DeepSpeed holds on the model, so that a worker can train the next generation."""
+        self.module.destroy()
+
+
+if __name__ == "__main__":  # `make .venv`: what a machine compiles once is not waited for in the first study
+    from transformers import OPTConfig
+
+    from components.families.language.training import Batches, Recipe
+
+    tiny = OPTConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, ffn_dim=8, word_embed_proj_dim=8)
+    once = Recipe(1, 1e-3, 0.0, 0.0, 1, "last")
+    DeepSpeedEngine(OPTForCausalLM(tiny), once, Batches.cut(once, 1, 1), 1, torch.device("cpu")).close()
+    dist.destroy_process_group()

@@ -1,0 +1,317 @@
+"""The language family: OPT fine-tuned on blocks, beam search from real prompts, perplexity (paper section 5.2).
+
+A worker of a chain's group calls these together with its peers: all train, each samples and scores its share of the
+blocks, rank 0 puts the shares together and writes them.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import torch
+import torch.distributed as dist
+from torch import nn
+from transformers import AutoTokenizer, OPTForCausalLM
+
+from components import corpus
+from components.families.language import model as opt
+from components.families.language.beam_search import generate_blocks
+from components.families.language.deepspeed_engine import DeepSpeedEngine
+from components.families.language.perplexity import perplexity, sequence_losses, token_losses
+from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
+from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+from components.recursion.family import GuardFailure, Progress
+from components.recursion.peers import Peers
+
+GUARDED_PROMPTS = 8
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How blocks are generated: exact beam search from every real training block (paper section 5.2)."""
+
+    num_beams: int
+    repetition_penalty: float
+    precision: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class LanguageFamily:
+    """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
+
+    `engine` and `zero_stage` say how the recipe is carried out; they and the size of a micro-batch change rounding
+    only, and so are no part of a result's identity (the engine is: it is what `train.engine` compares).
+    """
+
+    corpus_folder: Path
+    size: opt.ModelSize
+    pretrained: tuple[str, Path] | None
+    recipe: Recipe
+    decoding: Decoding
+    engine: str
+    zero_stage: int
+
+    name = "language"
+
+    @cached_property
+    def corpus(self) -> corpus.Corpus:
+        return corpus.load(self.corpus_folder)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        recipe, decoding = vars(self.recipe).copy(), vars(self.decoding).copy()
+        del recipe["micro_batch_size"], decoding["batch_size"]
+        size = None if self.pretrained else vars(self.size)
+        return {"fit": {**recipe, "engine": self.engine, "size": size}, "sample": decoding, "measure": {}}
+
+    def real(self) -> np.ndarray:
+        return self.corpus.train
+
+    def digests(self) -> Mapping[str, str]:
+        digests = self.corpus.digests
+        return {
+            "training": digests["train"],
+            "evaluation": digests["test"],
+            "validation": digests["validation"],
+            "tokenizer": digests["tokenizer"],
+        }
+
+    def base(self) -> tuple[str, Path] | None:
+        return self.pretrained
+
+    def fit(
+        self,
+        training: np.ndarray,
+        start: Path | None,
+        random: np.random.SeedSequence,
+        out: Path,
+        peers: Peers,
+        progress: Progress,
+    ) -> dict[str, float]:
+        """Fine-tune from the model in `start` (or from random weights); writes `model/`, `losses.parquet`, `validation.parquet`.
+
+        Raises:
+            GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
+        """
+        seed = int(random.generate_state(1)[0])
+        model = opt.load(start / "model", dropout=self.size.dropout) if start else opt.create(self.size, seed)
+        return train_model(model, training, self, self.recipe, seed, out, peers, progress)
+
+    def sample(
+        self, fitted: Path, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress
+    ) -> dict[str, float]:
+        """Continue every real training block by one block; writes `synthetic.parquet`. Beam search draws nothing at random.
+
+        Raises:
+            GuardFailure: a block of another length, a separator in it, a missing block, or scores that are not those
+                of the beam search asked for.
+        """
+        prompts = self.corpus.train
+        share = peers.share(len(prompts))
+        dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
+        model = opt.load(fitted / "model").to(_device(), dtype).eval()
+        tokens, scores = generate_blocks(
+            model,
+            prompts[share],
+            new_tokens=prompts.shape[1],
+            num_beams=self.decoding.num_beams,
+            repetition_penalty=self.decoding.repetition_penalty,
+            batch_size=self.decoding.batch_size,
+            progress=progress,
+        )
+        self._guard_decoding(model, prompts[share], tokens, scores)
+        parts = _exchange(out, "synthetic", {"tokens": tokens, "score": scores}, peers)
+        if parts is None:
+            return {}
+        tokens, scores = parts["tokens"], parts["score"]
+        self._guard_blocks(tokens)
+        tokenizer = AutoTokenizer.from_pretrained(self.corpus.tokenizer_folder)
+        table = pa.table(
+            {
+                "prompt_row": pa.array(np.arange(len(tokens), dtype=np.int32)),
+                "tokens": pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), tokens.shape[1]),
+                "score": pa.array(scores.astype(np.float32)),
+                "text": pa.array(tokenizer.batch_decode(tokens)),
+            }
+        )
+        parquet.write_table(table, out / "synthetic.parquet")
+        return {"synthetic/rows": len(tokens), "tokens/sample": tokens.size}
+
+    def samples(self, sampled: Path) -> np.ndarray:
+        tokens = parquet.read_table(sampled / "synthetic.parquet", columns=["tokens"])["tokens"].combine_chunks()
+        return tokens.flatten().to_numpy().reshape(len(tokens), -1)
+
+    def measure(
+        self, fitted: Path, sampled: Path, generation0: Path, out: Path, peers: Peers, progress: Progress
+    ) -> dict[str, float]:
+        """Perplexity of the real test split under this model, and of its samples under generation 0 (figures 10 and 11).
+
+        Raises:
+            GuardFailure: generation 0 is no better than the weights it started from.
+        """
+        if fitted == generation0:
+            _guard_generation0(fitted)
+        sets = {"test": (fitted, self.corpus.test), "synthetic": (generation0, self.samples(sampled))}
+        if fitted == generation0:
+            sets["real"] = (generation0, self.corpus.train)
+        total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
+        losses: dict[str, np.ndarray] = {}
+        for name, (folder, blocks) in sets.items():
+            model = opt.load(folder / "model").to(_device()).eval()
+            part = blocks[peers.share(len(blocks))]
+            start = seen
+            losses[name] = token_losses(model, part, progress=lambda done, _, start=start: progress(start + done, total))
+            seen += len(part)
+        parts = _exchange(out, "scores", losses, peers)
+        if parts is None:
+            return {}
+        scores = pd.concat(_scores(name, parts[name]) for name in sets)
+        scores.to_parquet(out / "scores.parquet", index=False)
+        return self._metrics(parts["test"], scores, sets["synthetic"][1])
+
+    def _metrics(self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray) -> dict[str, float]:
+        sequences = scores.groupby("set")["perplexity"]
+        under_generation0 = sequences.get_group("synthetic")
+        return {
+            "test/perplexity": perplexity(test, self.corpus.test),
+            "test/perplexity_without_separator": perplexity(test, self.corpus.test, self.corpus.separator),
+            "test/sequence_perplexity_mean": float(sequences.get_group("test").mean()),
+            "test/sequence_perplexity_std": float(sequences.get_group("test").std()),
+            "synthetic/perplexity_under_generation0_mean": float(under_generation0.mean()),
+            "synthetic/perplexity_under_generation0_median": float(under_generation0.median()),
+            "synthetic/perplexity_under_generation0_p99": float(under_generation0.quantile(0.99)),
+            **{f"synthetic/distinct_{n}": distinct_n(synthetic, n) for n in (1, 2, 3)},
+            "synthetic/repetition_4": repetition_4(synthetic),
+            "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, self.corpus.train),
+        }
+
+    def _guard_blocks(self, tokens: np.ndarray) -> None:
+        if tokens.shape != self.corpus.train.shape:
+            raise GuardFailure(f"the synthetic set is {tokens.shape}, not {self.corpus.train.shape} as the real one")
+        if (tokens == self.corpus.separator).any():
+            raise GuardFailure("a synthetic block holds a separator, which a fixed length bans")
+        if tokens.min() < 0 or tokens.max() >= self.corpus.vocabulary_size:
+            raise GuardFailure("a synthetic block holds a token that the tokenizer does not know")
+
+    def _guard_decoding(self, model: OPTForCausalLM, prompts: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> None:
+        """The decoder asked for is the one that ran: its scores are the blocks' likelihoods, and greedy search does no better."""
+        if self.decoding.repetition_penalty != 1.0 or self.decoding.precision != "fp32":
+            return  # then scores are no likelihoods, or rounded too far to compare
+        few = slice(0, GUARDED_PROMPTS)
+        rescored = _continuation_likelihood(model, prompts[few], tokens[few])
+        if not np.allclose(rescored, scores[few], rtol=1e-3, atol=1e-2):
+            raise GuardFailure(f"beam search reports {scores[few]}, but its blocks have log-likelihoods {rescored}")
+        if self.decoding.num_beams > 1:
+            _, greedy = generate_blocks(model, prompts[few], new_tokens=prompts.shape[1], num_beams=1, batch_size=GUARDED_PROMPTS)
+            if greedy.mean() > scores[few].mean() + 1e-2:
+                raise GuardFailure(f"{self.decoding.num_beams} beams found likelihood {scores[few].mean()}, greedy search {greedy.mean()}")
+
+
+def train_model(
+    model: OPTForCausalLM,
+    training: np.ndarray,
+    family: LanguageFamily,
+    recipe: Recipe,
+    seed: int,
+    out: Path,
+    peers: Peers,
+    progress: Progress,
+) -> dict[str, float]:
+    """Train `model` on `training` by a recipe and write it with its history to `out`; every rank calls it.
+
+    Raises:
+        GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
+    """
+    batches = Batches.cut(recipe, len(training), peers.size)
+    engine: Engine
+    if family.engine == "deepspeed":
+        engine = DeepSpeedEngine(model, recipe, batches, family.zero_stage, _device())
+    else:
+        engine = TorchEngine(model, recipe, batches, _device())
+    try:
+        weights, history = fine_tune(
+            engine,
+            training,
+            lambda module: _validation_loss(module, family.corpus.validation, peers),
+            recipe,
+            seed,
+            peers.rank,
+            peers.size,
+            progress,
+        )
+    except ArithmeticError as error:
+        raise GuardFailure(str(error)) from error
+    finally:
+        engine.close()
+    if not peers.leads:
+        return {}
+    if not history.moved > 0:
+        raise GuardFailure(f"the weights did not move in {len(history.losses)} steps")
+    fresh = OPTForCausalLM(model.config)
+    fresh.load_state_dict(weights)
+    opt.save(fresh, out / "model", family.corpus.tokenizer_folder)
+    pd.DataFrame(history.losses, columns=["step", "epoch", "loss", "learning_rate"]).to_parquet(out / "losses.parquet")
+    pd.DataFrame(history.validation, columns=["epoch", "loss"]).to_parquet(out / "validation.parquet")
+    return {
+        "validation/perplexity": math.exp(history.validation[history.kept_epoch][1]),
+        "train/kept_epoch": history.kept_epoch,
+        "train/weights_moved": history.moved,
+        "tokens/fit": recipe.epochs * training.size,
+    }
+
+
+def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> float:
+    """Mean nats a token, over all ranks; every rank scores equally many blocks, since under ZeRO-3 a forward is collective."""
+    share = math.ceil(len(blocks) / peers.size)
+    rows = np.arange(peers.rank * share, (peers.rank + 1) * share)
+    losses = token_losses(module, blocks[np.minimum(rows, len(blocks) - 1)])[rows < len(blocks)]
+    summed = torch.tensor([losses.sum(dtype=np.float64), losses.size], dtype=torch.float64)
+    if peers.size > 1:
+        dist.all_reduce(summed)
+    return float(summed[0] / summed[1])
+
+
+def _exchange(out: Path, name: str, part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:
+    """Every rank's rows, in order of rank, on rank 0; through files, since the store is shared and blocks are many."""
+    own = {key: out / f"{name}-{key}-{peers.rank}.npy" for key in part}
+    for key, path in own.items():
+        np.save(path, part[key], allow_pickle=False)
+    peers.barrier()
+    if not peers.leads:
+        return None
+    whole = {}
+    for key in part:
+        paths = [out / f"{name}-{key}-{rank}.npy" for rank in range(peers.size)]
+        whole[key] = np.concatenate([np.load(path, allow_pickle=False) for path in paths])
+        for path in paths:
+            path.unlink()
+    return whole
+
+
+def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:
+    mean = sequence_losses(losses)
+    return pd.DataFrame({"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)})
+
+
+def _continuation_likelihood(model: OPTForCausalLM, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Log-likelihood (nats) of each continuation given its prompt, by transformers' own forward."""
+    losses = token_losses(model, np.concatenate([prompts, tokens], axis=1))
+    return -losses[:, prompts.shape[1] - 1 :].sum(axis=1)
+
+
+def _guard_generation0(fitted: Path) -> None:
+    losses = pd.read_parquet(fitted / "validation.parquet")["loss"]
+    if not losses[1:].min() < losses[0]:
+        raise GuardFailure(f"generation 0 is no better than its start: validation loss {losses[0]:.4f}, then {losses[1:].min():.4f}")
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

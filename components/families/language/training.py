@@ -1,0 +1,215 @@
+"""Fine-tuning a language model on blocks of tokens, as the paper's published code does it.
+
+AdamW, cosine annealing per epoch, no warm-up, no clipping; after every epoch the loss on the original validation split
+decides which weights are kept. The loop is the same for both engines: plain torch here, DeepSpeed in
+`deepspeed_engine.py`. An engine gets losses whose mean over all workers and micro-batches is the mean over the tokens of
+the whole batch, so that the number of workers and the size of a micro-batch change nothing but rounding.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import OPTForCausalLM
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a generation is fine-tuned; learning rates are AdamW's, `batch_size` counts blocks over all workers."""
+
+    epochs: int
+    learning_rate: float
+    final_learning_rate: float
+    weight_decay: float
+    batch_size: int
+    keep: Literal["best", "last"]
+    precision: Literal["fp32", "bf16"] = "fp32"
+    micro_batch_size: int | None = None
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch (0, 1, ...): CosineAnnealingLR with T_max = epochs, stepped once an epoch."""
+        cosine = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * cosine
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How a batch is cut: every worker takes `accumulation` micro-batches of `micro` blocks an optimiser step."""
+
+    batch: int
+    workers: int
+    micro: int
+    accumulation: int
+
+    @classmethod
+    def cut(cls, recipe: Recipe, blocks: int, workers: int) -> "Batches":
+        batch = min(recipe.batch_size, blocks)
+        share = math.ceil(batch / workers)
+        micro = min(recipe.micro_batch_size or share, share)
+        return cls(batch, workers, micro, math.ceil(share / micro))
+
+    def rows(self, order: np.ndarray, rank: int) -> Iterator[tuple[np.ndarray, float]]:
+        """A worker's micro-batches of an epoch: rows of blocks, and what to multiply their summed loss by.
+
+        `order` is the epoch's permutation, the same on every rank. Every rank yields `accumulation` micro-batches a
+        step, the last ones perhaps empty: collectives must be called equally often everywhere.
+        """
+        for start in range(0, len(order), self.batch):
+            batch = order[start : start + self.batch]
+            share = batch[rank :: self.workers]
+            for piece in range(self.accumulation):
+                yield share[piece * self.micro : (piece + 1) * self.micro], self.accumulation * self.workers / len(batch)
+
+
+class Engine(Protocol):
+    """What holds the model and its optimiser; every rank of a group calls every method."""
+
+    module: nn.Module
+    device: torch.device
+
+    def set_rate(self, rate: float) -> None: ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add this micro-batch's gradient; the mean over micro-batches and workers is what counts."""
+
+    def step(self) -> bool:
+        """After a micro-batch: apply the gradients when the batch is whole; whether weights were updated."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The whole model's weights in fp32 on the CPU (rank 0; other ranks may return nothing)."""
+
+    def close(self) -> None:
+        """Let go of the model."""
+
+
+@dataclass(frozen=True)
+class History:
+    """`losses`: (step, epoch, mean nats a token, learning rate) by step; `validation`: (epoch, mean nats a token), epoch 0 before training."""
+
+    losses: list[tuple[int, int, float, float]]
+    validation: list[tuple[int, float]]
+    kept_epoch: int
+    moved: float
+
+
+def fine_tune(
+    engine: Engine,
+    training: np.ndarray,
+    validation_loss: Callable[[nn.Module], float],
+    recipe: Recipe,
+    seed: int,
+    rank: int = 0,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, Tensor], History]:
+    """Train through `recipe.epochs` epochs of `training` (n, block size) and return the weights kept.
+
+    Args:
+        validation_loss: mean loss of a model on the original validation split; every rank calls it.
+        seed: of the order of blocks and of dropout.
+
+    Returns:
+        Weights of the epoch kept (rank 0), and the history; `moved` is the relative distance the weights travelled.
+
+    Raises:
+        FloatingPointError: a loss that is not finite.
+        ArithmeticError: the optimiser skipped a step.
+    """
+    torch.manual_seed(seed * 1024 + rank)
+    order = np.random.default_rng(seed)
+    batches = Batches.cut(recipe, len(training), workers)
+    steps = recipe.epochs * math.ceil(len(training) / batches.batch)
+    initial = engine.state()
+    validation = [(0, validation_loss(engine.module))]
+    losses: list[tuple[int, int, float, float]] = []
+    kept, kept_epoch, lowest = initial, 0, math.inf
+    for epoch in range(recipe.epochs):
+        engine.module.train()
+        engine.set_rate(recipe.rate(epoch))
+        total = torch.zeros((), device=engine.device)
+        updates = 0
+        micro_batches = batches.rows(order.permutation(len(training)), rank)
+        for number, (rows, weight) in enumerate(micro_batches, start=1):
+            loss = _summed_loss(engine, training[rows], recipe.precision) * weight
+            engine.backward(loss)
+            total += loss.detach() / (batches.accumulation * workers)
+            updates += engine.step()
+            if number % batches.accumulation == 0:
+                losses.append((len(losses), epoch, _over_workers(total, workers), recipe.rate(epoch)))
+                total.zero_()
+                progress(len(losses), steps)
+                if not math.isfinite(losses[-1][2]):
+                    raise FloatingPointError(f"the loss of step {len(losses)} is {losses[-1][2]}")
+        if updates != math.ceil(len(training) / batches.batch):
+            raise ArithmeticError(f"epoch {epoch + 1} made {updates} updates of the weights, not one for every batch")
+        validation.append((epoch + 1, validation_loss(engine.module)))
+        if recipe.keep == "last" or validation[-1][1] < lowest:
+            kept, kept_epoch, lowest = engine.state(), epoch + 1, validation[-1][1]
+    return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
+
+
+def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str) -> Tensor:
+    """Sum over blocks of each block's mean loss a predicted token (63 of 64); an empty batch gives a zero with a gradient."""
+    rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
+    ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
+    with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        logits = engine.module(input_ids=ids, use_cache=False).logits[:, :-1]
+    loss = functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
+    return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
+
+
+def _over_workers(value: Tensor, workers: int) -> float:
+    if workers > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return float(value)
+
+
+def _distance(start: dict[str, Tensor], end: dict[str, Tensor]) -> float:
+    """Relative length of the way from `start` to `end`, over all weights."""
+    way = sum(float((end[name].double() - start[name].double()).square().sum()) for name in start)
+    length = sum(float(weight.double().square().sum()) for weight in start.values())
+    return math.sqrt(way / length) if length else 0.0
+
+
+class TorchEngine:
+    """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce a parameter."""
+
+    def __init__(self, model: OPTForCausalLM, recipe: Recipe, batches: Batches, device: torch.device) -> None:
+        self.module = model.to(device)
+        self.device = device
+        self._accumulation, self._workers, self._seen = batches.accumulation, batches.workers, 0
+        self._optimizer = torch.optim.AdamW(
+            self.module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+
+    def set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def backward(self, loss: Tensor) -> None:
+        (loss / self._accumulation).backward()
+
+    def step(self) -> bool:
+        self._seen += 1
+        if self._seen % self._accumulation:
+            return False
+        if self._workers > 1:
+            for parameter in self.module.parameters():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self._workers
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return True
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: weight.detach().to("cpu", torch.float32).clone() for name, weight in self.module.state_dict().items()}
+
+    def close(self) -> None:
+        self._optimizer.zero_grad()

@@ -1,0 +1,109 @@
+"""report.html of a study: what was run, the closing table, the figures and the samples, in one self-contained page."""
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from components.figures import CAPTIONS
+from components.figures.samples import Sample, visible
+from components.figures.style import short
+from components.figures.table import closing_table
+
+PROMPTS = 2
+
+
+def write_report(
+    path: Path,
+    title: str,
+    settings: Mapping[str, Any],
+    metrics: pd.DataFrame,
+    figures: Sequence[Path],
+    samples: Sequence[Sample],
+) -> Path:
+    """Write the page to `path` and return it.
+
+    `settings` may nest (they are shown under dotted names, empty ones left out). `metrics` is tidy (condition, seed,
+    generation, metric, value). `figures` are what `save_all` returned: pictures are embedded, interactive pages
+    linked as `figures/<name>.html`. Of `samples`, the first two prompts are shown, generations side by side.
+    """
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    table = closing_table(metrics)
+    several = metrics["seed"].nunique() > 1
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        settings=list(_dotted(settings)),
+        seeds=metrics["seed"].nunique(),
+        rows=[_cells(row, several) for row in table.to_dict("records")],
+        figures=[_figure(figure, figures) for figure in figures if figure.suffix == ".png"],
+        prompts=_by_prompt(samples),
+    )
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+        elif value is not None:
+            listed = isinstance(value, list | tuple)
+            yield prefix + name, ", ".join(map(str, value)) if listed else str(value)
+
+
+def _cells(row: Mapping[Any, Any], several: bool) -> dict[str, str]:
+    """A row of the closing table as text; what was not measured is a dash."""
+    form = "{:,.1f}".format if row["test_perplexity"] < 1000 else "{:,.0f}".format
+    perplexity = _number(row["test_perplexity"], form)
+    if several and pd.notna(row["test_perplexity_std"]):
+        perplexity += f" ± {form(row['test_perplexity_std'])}"
+    return {
+        "condition": str(row["condition"]),
+        "generation": str(row["generation"]),
+        "perplexity": perplexity,
+        "distinct": _number(row["distinct_2"], "{:.3f}".format),
+        "seconds": _number(row["seconds"], "{:,.1f}".format),
+    }
+
+
+def _number(value: float, form: Callable[[float], str]) -> str:
+    return form(value) if pd.notna(value) else "–"
+
+
+def _figure(picture: Path, figures: Sequence[Path]) -> dict[str, str]:
+    pages = {figure.stem for figure in figures if figure.suffix == ".html"}
+    return {
+        "source": "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii"),
+        "caption": CAPTIONS[picture.stem],
+        "link": f"figures/{picture.stem}.html" if picture.stem in pages else "",
+    }
+
+
+def _by_prompt(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """The first prompts; for each, a row a chain and in it a card a generation."""
+    prompts = list(dict.fromkeys(sample.prompt for sample in samples))[:PROMPTS]
+    shown = []
+    for prompt in prompts:
+        chains: dict[tuple[str, int], list[Sample]] = {}
+        for sample in samples:
+            if sample.prompt == prompt:
+                chains.setdefault((sample.condition, sample.seed), []).append(sample)
+        rows = [
+            {"name": f"{condition}, seed {seed}", "cards": [_card(sample) for sample in sorted(row, key=_generation)]}
+            for (condition, seed), row in chains.items()
+        ]
+        shown.append({"text": visible(prompt), "chains": rows})
+    return shown
+
+
+def _generation(sample: Sample) -> int:
+    return sample.generation
+
+
+def _card(sample: Sample) -> dict[str, str]:
+    perplexity = short(sample.perplexity)
+    return {"generation": str(sample.generation), "perplexity": perplexity, "text": visible(sample.continuation)}

@@ -1,0 +1,43 @@
+"""The closing table of a study, and the mean with standard deviation over seeds behind it and behind the figures."""
+
+import pandas as pd
+
+from components.figures.style import conditions_of
+
+COLUMNS = ["condition", "generation", "test_perplexity", "test_perplexity_std", "distinct_2", "seconds"]
+
+
+def over_seeds(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean and standard deviation (ddof=1; nan with one seed) of one metric over seeds.
+
+    `metrics` is tidy (condition, seed, generation, metric, value); rows without a number are left out. Returns
+    condition, generation, mean, std, seeds (how many), conditions in the study's order, generations ascending.
+    """
+    chosen = metrics[metrics["metric"] == metric].dropna(subset="value")
+    groups = chosen.groupby(["condition", "generation"], sort=False)["value"]
+    summary = groups.agg(["mean", "std", "count"]).rename(columns={"count": "seeds"}).reset_index()
+    return _in_order(summary, conditions_of(metrics))
+
+
+def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """What a study ends with, a row for each condition and generation.
+
+    `metrics` is tidy (condition, seed, generation, metric, value). Returns the columns condition, generation,
+    test_perplexity (mean over seeds), test_perplexity_std (over seeds, ddof=1; nan with one seed), distinct_2 (mean
+    over seeds) and seconds (all phases of all seeds added up: work, not time on the wall); nan where not measured.
+    """
+    table = metrics[["condition", "generation"]].drop_duplicates()
+    keys = ["condition", "generation"]
+    perplexity = over_seeds(metrics, "test/perplexity").rename(columns={"mean": COLUMNS[2], "std": COLUMNS[3]})
+    distinct = over_seeds(metrics, "synthetic/distinct_2").rename(columns={"mean": COLUMNS[4]})
+    phases = metrics[metrics["metric"].str.startswith("seconds/")]
+    seconds = phases.groupby(keys)["value"].sum().rename(COLUMNS[5]).reset_index()
+    for part, columns in ((perplexity, COLUMNS[2:4]), (distinct, COLUMNS[4:5]), (seconds, COLUMNS[5:])):
+        table = table.merge(part[keys + columns], on=keys, how="left")
+    return _in_order(table, conditions_of(metrics))
+
+
+def _in_order(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    place = {condition: index for index, condition in enumerate(conditions)}
+    order = frame.assign(_place=frame["condition"].map(place)).sort_values(["_place", "generation"])
+    return order.drop(columns="_place").reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""THE loop: compose -> fit -> sample -> measure, generation after generation, for every family."""

@@ -1,0 +1,29 @@
+"""What a study is made of: chains (a condition with a seed) and their generations."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PHASES = ("compose", "fit", "sample", "measure")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One condition with one seed; `identity` hashes all that determines its numbers."""
+
+    family: str
+    condition: str
+    seed: int
+    identity: str
+    settings: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A finished generation: where its phases lie in the store, its numbers, the digests of its data."""
+
+    chain: Chain
+    index: int
+    directories: dict[str, Path] = field(hash=False)
+    metrics: dict[str, float] = field(hash=False)
+    digests: dict[str, str] = field(hash=False)

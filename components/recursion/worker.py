@@ -1,0 +1,56 @@
+"""What every worker of a chain's group does, from the chain's first generation to its last."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.recursion.family import Family, Progress
+from components.recursion.loop import run_chain
+from components.recursion.peers import Peers
+from components.recursion.records import Chain
+from components.store import Store
+
+Send = Callable[[Mapping[str, Any]], None]
+"""Hands a small message to whoever watches the study; only rank 0 sends."""
+
+SECONDS_BETWEEN_REPORTS = 0.5
+
+
+@dataclass(frozen=True)
+class ChainWork:
+    """One chain to be run, as it travels to the workers of its group."""
+
+    chain: Chain
+    family: Family
+    store: Path
+    generations: int
+
+    def __call__(self, peers: Peers, send: Send) -> None:
+        """Run the chain; messages: progress within a phase, and each generation that is finished."""
+        report = throttled(send, self.chain.identity)
+        for generation in run_chain(
+            self.chain, self.family, Store(self.store), self.generations, peers, lambda *now: report(*now)
+        ):
+            if peers.leads:
+                send({"work": self.chain.identity, "finished": generation})
+
+
+def throttled(send: Send, work: str) -> Callable[[int, str, int, int], None]:
+    """Reports of (generation, phase, done, total), at most two a second within a phase."""
+    last: dict[str, Any] = {"phase": None, "at": 0.0}
+
+    def report(generation: int, phase: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if (generation, phase) != last["phase"] or done == total or now - last["at"] > SECONDS_BETWEEN_REPORTS:
+            last.update(phase=(generation, phase), at=now)
+            send({"work": work, "generation": generation, "phase": phase, "done": done, "total": total})
+
+    return report
+
+
+def phase_progress(send: Send, work: str, phase: str) -> Progress:
+    """Progress of a phase outside the generations, such as the base model's pretraining."""
+    report = throttled(send, work)
+    return lambda done, total: report(-1, phase, done, total)

@@ -1,0 +1,121 @@
+"""What a person sees while a study runs: the plan, where every chain is and how long still, the closing table.
+
+At a terminal the lines move; elsewhere (a log, CI) a line is printed for every finished generation.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from components.recursion.records import PHASES, Chain, Generation
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass
+class StudyProgress:
+    """Progress of a study's chains, weighed by the seconds that the plan expects of every phase.
+
+    `expected` maps a piece of work to the seconds of its phases by (generation, phase). The time left is that of the
+    seconds expected, stretched by how the work so far compared; what the store had is not counted as work.
+    """
+
+    names: Mapping[str, str]
+    expected: Mapping[str, Mapping[tuple[int, str], float]]
+    side_by_side: int
+    done: dict[str, float] = field(default_factory=dict)
+    _worked: float = 0.0
+    _began: float = field(default_factory=time.monotonic)
+    _bars: dict[str, TaskID] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), TextColumn("{task.fields[now]}"), console=console, disable=not console.is_terminal
+        )
+        self._all = self._progress.add_task("study", total=self._total(), now="starting workers")
+
+    def __enter__(self) -> "StudyProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def at(self, work: str, generation: int, phase: str, done: int, total: int) -> None:
+        """A phase of a piece of work is at `done` of `total`."""
+        phases = self.expected[work]
+        before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
+        now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
+        self._worked += max(now - self.done.get(work, 0.0), 0.0)
+        self.done[work] = now
+        what = f"generation {generation} · {phase}" if generation >= 0 else phase
+        self._show(work, f"{what} {100 * done // max(total, 1)} %")
+
+    def finished(self, generation: Generation) -> None:
+        """A generation is finished (or was found in the store)."""
+        work, phases = generation.chain.identity, self.expected[generation.chain.identity]
+        end = _order((generation.index, PHASES[-1]))
+        self.done[work] = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
+        self._show(work, f"generation {generation.index} done")
+        if not console.is_terminal:
+            console.print(f"{self.names[work]}: generation {generation.index} {_result(generation)}; {self.time_left()}")
+
+    def say(self, line: str) -> None:
+        console.print(line)
+
+    def time_left(self) -> str:
+        """How long still, in words; nothing is promised before something was computed."""
+        left = self._total() - sum(self.done.values())
+        elapsed = time.monotonic() - self._began
+        if left <= 0 or self._worked < 0.02 * self._total():
+            return "nearly done" if left <= 0 else "time left not known yet"
+        seconds = left * elapsed / self._worked
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+
+    def _show(self, work: str, now: str) -> None:
+        if work not in self._bars:
+            self._bars[work] = self._progress.add_task(self.names[work], total=sum(self.expected[work].values()), now="")
+        self._progress.update(self._bars[work], completed=self.done[work], now=now)
+        self._progress.update(self._all, completed=sum(self.done.values()), now=self.time_left())
+
+    def _total(self) -> float:
+        return sum(sum(phases.values()) for phases in self.expected.values())
+
+
+def print_table(title: str, frame: pd.DataFrame) -> None:
+    """A table whose numbers are readable as they stand."""
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[column])
+        table.add_column(str(column), justify="right" if numeric else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def chain_name(chain: Chain) -> str:
+    return f"{chain.condition} seed {chain.seed}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if pd.isna(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def _result(generation: Generation) -> str:
+    perplexity = generation.metrics.get("test/perplexity")
+    seconds = sum(value for name, value in generation.metrics.items() if name.startswith("seconds/"))
+    return f"done in {seconds:.0f} s" + (f", test perplexity {perplexity:.1f}" if perplexity is not None else "")
+
+
+def _order(key: tuple[int, str]) -> tuple[int, int]:
+    generation, phase = key
+    return generation, PHASES.index(phase) if phase in PHASES else -1

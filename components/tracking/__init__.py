@@ -1,0 +1,31 @@
+"""Everything MLflow: study > chain > generation runs, lineage and the model registry (design.md, the contract).
+
+The only room that imports mlflow. One process a study writes; all calls name their run, none uses MLflow's
+notion of an active one.
+"""
+
+import os
+
+# Read by MLflow when it is imported or first used, hence before the imports below. No telemetry, no address printed
+# for every run that ends (a study has dozens; its own is printed by the pipeline). Few retries: a server that is
+# away must not hold the study for MLflow's default of minutes a call; `record` is repeated by its caller instead.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+from components.tracking.connection import Tracking, TrackingUnavailable, connect  # noqa: E402
+from components.tracking.generations import record  # noqa: E402
+from components.tracking.studies import Study, address, close_study, end_chain, open_study  # noqa: E402
+
+__all__ = [
+    "Study",
+    "Tracking",
+    "TrackingUnavailable",
+    "address",
+    "close_study",
+    "connect",
+    "end_chain",
+    "open_study",
+    "record",
+]

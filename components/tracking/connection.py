@@ -1,0 +1,164 @@
+"""Where the runs go: finds the tracking store, makes sure that it answers, and makes the experiment.
+
+Everything that a user can have got wrong about it ends here, within seconds, before anything is computed.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import requests
+import sqlalchemy
+from mlflow.entities import Experiment, LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from components.config.errors import BadInput
+from components.config.settings import TrackingSettings
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+DEFAULT_EXPERIMENT = "0"
+_ANSWER_SECONDS = 5
+_PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
+
+
+class TrackingUnavailable(Exception):
+    """The tracking store does not answer for now. Nothing is lost: repeat the same call later."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A tracking store that answered. `launcher` is the run that `mlflow run` made for this process, if it did."""
+
+    client: MlflowClient
+    uri: str
+    experiment: Experiment
+    entry_point: str
+    models: Literal["full", "external", "none"]
+    launcher: Run | None
+
+
+def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Tracking:
+    """The store named by `MLFLOW_TRACKING_URI`, else `<project>/mlflow.db`, with the study's experiment in it.
+
+    The experiment is `tracking.experiment`, else the one chosen at `mlflow run --experiment-name`, else
+    `MLFLOW_EXPERIMENT_NAME`, else `entry_point`. `mlflow run` without a choice puts its run into "Default":
+    that is none. A new database is migrated here, once; its artifacts go beside it, into `mlartifacts`.
+    `MLFLOW_RUN_ID` is taken out of the environment, so that no worker writes to the study's run by mistake.
+
+    Raises `BadInput` if the store cannot be reached, written to or is none of MLflow's.
+    """
+    for noisy in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    default = f"sqlite:///{project.resolve() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if scheme in DATABASES:
+        _check_database(uri)
+    elif scheme in ("http", "https"):
+        _check_server(uri)
+    elif not scheme.startswith("databricks") and uri != "databricks":
+        raise _bad_uri(uri, f"MLflow keeps no runs in plain folders; a server (http://...) or a database ({default})")
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        launcher = _launcher(client)
+        experiment = _experiment(client, uri, settings, entry_point, launcher)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    return Tracking(client, uri, experiment, entry_point, settings.models, launcher)
+
+
+@contextmanager
+def reaching(tracking: Tracking) -> Iterator[None]:
+    """Turns the errors of a store that is away for now into `TrackingUnavailable`; all others pass as they are."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error}") from error
+    except MlflowException as error:
+        if error.error_code not in _PASSING_ERRORS:
+            raise
+        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error.message}") from error
+
+
+def without_password(uri: str) -> str:
+    """`uri` as it may be shown: a password in it is replaced."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _bad_uri(uri: str, remedy: str) -> BadInput:
+    return BadInput("MLFLOW_TRACKING_URI", without_password(uri), remedy)
+
+
+def _check_server(uri: str) -> None:
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_ANSWER_SECONDS)
+    except (requests.RequestException, ValueError) as error:
+        reason = type(error).__name__
+        raise _bad_uri(
+            uri, f"no answer ({reason}); start it, correct the address, or unset it (local database)"
+        ) from error
+
+
+def _check_database(uri: str) -> None:
+    """One connection by ourselves: MLflow tries for 100 seconds before it says that a database cannot be opened."""
+    try:
+        file = sqlalchemy.make_url(uri).database if uri.startswith("sqlite") else None
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        engine = sqlalchemy.create_engine(uri)
+        with engine.connect() as connection:
+            if file:
+                connection.exec_driver_sql("PRAGMA schema_version")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
+        engine.dispose()
+    except (OSError, ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        raise _bad_uri(uri, f"cannot be opened for writing ({reason}); name a database that can be") from error
+
+
+def _launcher(client: MlflowClient) -> Run | None:
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if not run_id:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise BadInput("MLFLOW_RUN_ID", run_id, "no such run in this tracking store; unset it for a new run") from error
+    if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise BadInput("MLFLOW_RUN_ID", run_id, "this run was deleted; unset it for a new run")
+    return run
+
+
+def _experiment(
+    client: MlflowClient, uri: str, settings: TrackingSettings, entry_point: str, launcher: Run | None
+) -> Experiment:
+    name = settings.experiment
+    if name is None and launcher is not None and launcher.info.experiment_id != DEFAULT_EXPERIMENT:
+        return client.get_experiment(launcher.info.experiment_id)
+    name = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or entry_point
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        location = None
+        if uri.startswith("sqlite"):
+            location = (Path(sqlalchemy.make_url(uri).database or "").resolve().parent / "mlartifacts" / name).as_uri()
+        try:
+            client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another study was quicker
+                raise
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise BadInput("tracking.experiment", name, "this experiment was deleted; restore it in MLflow or name another")
+    return experiment

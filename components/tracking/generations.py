@@ -1,0 +1,218 @@
+"""One generation's run under its chain's: numbers, data, samples, and the models before and after.
+
+`record` may be repeated at any time. Where it failed midway the next call completes what is there: runs are found
+by their tags before one is made, and points that already stand are not written again.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    Run,
+)
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
+
+from components.recursion.records import PHASES, Chain, Generation
+from components.tracking.connection import reaching
+from components.tracking.registry import model_version, versions_of_chain
+from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, runs_of_kind
+
+METRICS_A_BATCH = 1000
+DIGEST_CHARACTERS = 36  # MLflow takes no longer digest; the whole one stands in the dataset's profile
+TABLES = {"sample": "synthetic.parquet", "measure": "scores.parquet"}
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a generation was computed, from its manifests, in milliseconds since 1970."""
+
+    start: int
+    end: int
+    fit_start: int
+    fit_end: int
+
+
+def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | str] | None = None) -> str:
+    """Writes a finished generation under its chain and returns its run id. In order within a chain.
+
+    `artifacts`: name -> file or text, such as samples.md; synthetic.parquet and scores.parquet are taken from the
+    generation's own directories. A generation that was recorded before is left as it is.
+
+    Raises `TrackingUnavailable` if the store is away; the same call may be repeated later, as often as needed.
+    """
+    identity = generation.chain.identity
+    with reaching(study.tracking):
+        try:
+            chain = study.chains.get(identity) or _chain_run(study, generation.chain)
+            study.chains[identity] = chain
+            if generation.index not in chain.finished:
+                _write(study, chain, generation, artifacts or {})
+                chain.finished.add(generation.index)
+        except BaseException:
+            study.chains.pop(identity, None)  # what reached the store is looked up again the next time
+            raise
+    return chain.generations[generation.index]
+
+
+def _chain_run(study: Study, chain: Chain) -> ChainRun:
+    """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
+    tracking, client = study.tracking, study.tracking.client
+    found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
+    versions = versions_of_chain(tracking, chain)
+    if not found:
+        tags = _tags("chain", chain) | {MLFLOW_PARENT_RUN_ID: study.run_id}
+        name = f"{chain.condition} seed {chain.seed}"
+        run = client.create_run(tracking.experiment.experiment_id, tags=tags, run_name=name)
+        _log(study, run.info.run_id, [], chain.settings, again=False)
+        return ChainRun(run.info.run_id, versions=versions)
+    run = found[0]
+    if run.info.status != "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    known = ChainRun(run.info.run_id, versions=versions)
+    _log(study, run.info.run_id, [], chain.settings, again=False)
+    for child in runs_of_kind(tracking, "generation", {MLFLOW_PARENT_RUN_ID: run.info.run_id}):
+        index = int(child.data.tags["recursion.generation"])
+        known.generations[index] = child.info.run_id
+        if child.info.status == "FINISHED":
+            known.finished.add(index)
+    return known
+
+
+def _write(study: Study, chain: ChainRun, generation: Generation, artifacts: Mapping[str, Path | str]) -> None:
+    client = study.tracking.client
+    times = _times(generation)
+    before: Run | None = None
+    if generation.index in chain.generations:
+        run_id = chain.generations[generation.index]
+        before = client.get_run(run_id)
+    else:
+        run_id = _new_run(study, chain, generation, times)
+        chain.generations[generation.index] = run_id
+
+    parent = chain.versions.get(generation.index - 1)
+    known = chain.versions.get(generation.index)
+    version = model_version(study.tracking, generation, run_id, parent, known, again=before is not None)
+    model_id = None
+    if version is not None:
+        chain.versions[generation.index] = version
+        model_id = version.tags["model_id"]
+        outputs = before.outputs.model_outputs if before is not None and before.outputs is not None else []
+        if model_id not in [output.model_id for output in outputs]:
+            client.log_outputs(run_id, [LoggedModelOutput(model_id, step=generation.index)])
+    models = [LoggedModelInput(parent.tags["model_id"])] if parent is not None else []
+    client.log_inputs(run_id, datasets=_datasets(generation), models=models)
+
+    for name, content in artifacts.items():
+        if isinstance(content, Path):
+            client.log_artifact(run_id, str(content), str(Path(name).parent) if "/" in name else None)
+        else:
+            client.log_text(run_id, content, name)
+    for phase, name in TABLES.items():
+        if phase in generation.directories and (table := generation.directories[phase] / name).exists():
+            client.log_artifact(run_id, str(table))
+
+    points = [Metric(key, value, times.end, generation.index) for key, value in generation.metrics.items()]
+    own = [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
+    settings = generation.chain.settings
+    _log(study, run_id, own + _losses(generation, times), settings, again=before is not None)
+    _log(study, chain.run_id, points, {}, again=before is not None)
+    client.set_terminated(run_id, "FINISHED", times.end)
+
+
+def _new_run(study: Study, chain: ChainRun, generation: Generation, times: Times) -> str:
+    parent = chain.versions.get(generation.index - 1)
+    tags = _tags("generation", generation.chain) | {
+        MLFLOW_PARENT_RUN_ID: chain.run_id,
+        "recursion.generation": str(generation.index),
+        "recursion.parent_model": parent.tags["model_id"] if parent is not None else "",
+    }
+    experiment_id = study.tracking.experiment.experiment_id
+    run = study.tracking.client.create_run(experiment_id, times.start, tags, f"generation {generation.index}")
+    return str(run.info.run_id)
+
+
+def _tags(kind: str, chain: Chain) -> dict[str, str]:
+    return {
+        "recursion.kind": kind,
+        "recursion.family": chain.family,
+        "recursion.condition": chain.condition,
+        "recursion.seed": str(chain.seed),
+        "recursion.chain": chain.identity,
+    }
+
+
+def _log(study: Study, run_id: str, points: list[Metric], settings: Mapping[str, Any], *, again: bool) -> None:
+    """Every point once and the settings as parameters. `again`: an earlier attempt may have written some points."""
+    client = study.tracking.client
+    params = [Param(key, value) for key, value in flattened(settings)]
+    if again:
+        keys = {point.key for point in points}
+        there = {(key, point.step) for key in keys for point in client.get_metric_history(run_id, key)}
+        points = [point for point in points if (point.key, point.step) not in there]
+    while points or params:
+        client.log_batch(run_id, points[:METRICS_A_BATCH], params[:PARAMS_A_BATCH])
+        points, params = points[METRICS_A_BATCH:], params[PARAMS_A_BATCH:]
+
+
+def _losses(generation: Generation, times: Times) -> list[Metric]:
+    """`train/loss` by optimiser step, its times spread evenly over the fit."""
+    if "fit" not in generation.directories or not (file := generation.directories["fit"] / "losses.parquet").exists():
+        return []
+    columns = pyarrow.parquet.read_table(file, columns=["step", "loss"]).to_pydict()
+    a_step = (times.fit_end - times.fit_start) / max(1, len(columns["step"]))
+    rows = zip(columns["step"], columns["loss"], strict=True)
+    return [
+        Metric("train/loss", loss, times.fit_start + round((row + 1) * a_step), step)
+        for row, (step, loss) in enumerate(rows)
+    ]
+
+
+def _datasets(generation: Generation) -> list[DatasetInput]:
+    """What the model was trained on and what it was measured on, by digest; the rows stay in the store."""
+    sources = {
+        "training": generation.directories.get("compose"),
+        "evaluation": generation.directories.get("corpus", generation.directories.get("measure")),
+    }
+    inputs = []
+    for context, digest in generation.digests.items():
+        profile: dict[str, object] = {"sha256": digest}
+        directory = sources.get(context)
+        composition = directory / "composition.parquet" if directory is not None else None
+        if composition is not None and composition.exists():
+            profile["num_rows"] = pyarrow.parquet.read_metadata(composition).num_rows
+        dataset = Dataset(
+            name=f"{context} data",
+            digest=digest[:DIGEST_CHARACTERS],
+            source_type="local",
+            source=json.dumps({"uri": directory.resolve().as_uri() if directory is not None else ""}),
+            profile=json.dumps(profile),
+        )
+        inputs.append(DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)]))
+    return inputs
+
+
+def _times(generation: Generation) -> Times:
+    """A manifest's `created` is the moment a phase was finished, `seconds` how long it took."""
+    now = round(time.time() * 1000)
+    spans = {}
+    for phase in PHASES:
+        if phase in generation.directories:
+            manifest = json.loads((generation.directories[phase] / "manifest.json").read_text("utf-8"))
+            end = round(datetime.fromisoformat(manifest["created"]).timestamp() * 1000)
+            spans[phase] = (end - round(1000 * manifest["seconds"]), end)
+    start = min((span[0] for span in spans.values()), default=now)
+    end = max((span[1] for span in spans.values()), default=now)
+    return Times(start, end, *spans.get("fit", (start, end)))

@@ -1,0 +1,200 @@
+"""A study's run: opened before anything is computed, closed with its tables and figures.
+
+A study that was interrupted and is run again continues its chains: the new study run adopts them, so that every
+chain, generation and step stands once.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import pandas
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+
+from components.recursion.records import Chain
+from components.tracking.connection import Tracking, reaching
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+PARAMS_A_BATCH = 100
+CHARACTERS_A_PARAM = 6000
+_NAME_FROM_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")  # `mlflow run` without --run-name: "skittish-perch-880"
+
+
+@dataclass
+class ChainRun:
+    """What the store already holds of a chain: the runs of its generations and the versions of its model."""
+
+    run_id: str
+    generations: dict[int, str] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
+    versions: dict[int, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Study:
+    """An open study run and what we know of its chains, so that nothing is asked of the store twice."""
+
+    tracking: Tracking
+    run_id: str
+    family: str
+    start_time: int
+    chains: dict[str, ChainRun] = field(default_factory=dict)
+
+
+def open_study(
+    tracking: Tracking, *, name: str, family: str, identity: str, config: str, settings: Mapping[str, Any]
+) -> Study:
+    """Opens the run of the study `identity` (a hash of what determines it) and adopts what was interrupted.
+
+    The run that `mlflow run` made is the study's own if it is in the study's experiment. If it is in another
+    (plain `mlflow run` always uses "Default", and MLflow cannot move runs), the study gets a run of its own and
+    the launcher's is left with a link to it. `config` becomes config.yaml; `settings` become parameters
+    `settings.<dotted name>`, apart from those that `mlflow run` stores itself. Neither may hold secrets.
+
+    Raises `TrackingUnavailable`; may be repeated then.
+    """
+    client, launcher = tracking.client, tracking.launcher
+    tags = {"recursion.kind": "study", "recursion.family": family, "recursion.study": identity}
+    with reaching(tracking):
+        if launcher is not None and launcher.info.experiment_id == tracking.experiment.experiment_id:
+            run = launcher
+            if _NAME_FROM_MLFLOW.fullmatch(run.info.run_name or ""):
+                client.update_run(run.info.run_id, name=name)
+        else:
+            run = _new_run(tracking, name, tags)
+        run_id = run.info.run_id
+        params = [Param(f"settings.{key}", value) for key, value in flattened(settings)]
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for start in range(0, len(params), PARAMS_A_BATCH):
+            client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
+        client.log_text(run_id, config, "config.yaml")
+        _adopt_interrupted(tracking, run_id, identity)
+    return Study(tracking, run_id, family, run.info.start_time)
+
+
+def end_chain(study: Study, chain: Chain, status: Status) -> None:
+    """Ends the chain's run. Recording a further generation opens it again. Raises `TrackingUnavailable`."""
+    with reaching(study.tracking):
+        if (known := study.chains.get(chain.identity)) is not None:
+            study.tracking.client.set_terminated(known.run_id, status)
+
+
+def close_study(
+    study: Study,
+    status: Status,
+    *,
+    metrics: pandas.DataFrame | None = None,
+    figures: Path | None = None,
+    report: Path | None = None,
+    summary: Mapping[str, float] | None = None,
+) -> None:
+    """Ends the study's run, and its chains that still run, with `status`.
+
+    `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet; the folder `figures` becomes
+    figures/; the page `report` becomes report.html; `summary` the study's own metrics. May be repeated.
+    Raises `TrackingUnavailable`.
+    """
+    client = study.tracking.client
+    with reaching(study.tracking):
+        with TemporaryDirectory() as folder:
+            if metrics is not None:
+                metrics.to_parquet(Path(folder) / "metrics.parquet", index=False)
+            if report is not None:
+                shutil.copy(report, Path(folder) / "report.html")
+            if figures is not None:
+                shutil.copytree(figures, Path(folder) / "figures")
+            client.log_artifacts(study.run_id, folder)
+        if summary:
+            # A fixed time makes a repeated point the same point, which MLflow keeps once.
+            points = [Metric(key, value, study.start_time, 0) for key, value in summary.items()]
+            client.log_batch(study.run_id, metrics=points)
+        for chain in runs_of_kind(study.tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id}):
+            if chain.info.status == "RUNNING":
+                client.set_terminated(chain.info.run_id, status)
+        client.set_terminated(study.run_id, status)
+        launcher = study.tracking.launcher
+        if launcher is not None and launcher.info.run_id != study.run_id:
+            client.set_terminated(launcher.info.run_id, status)
+
+
+def address(study: Study) -> str:
+    """The study's page: on its server, or for a database as `make ui` serves it."""
+    server = study.tracking.uri if study.tracking.uri.startswith("http") else "http://127.0.0.1:5000"
+    return f"{server.rstrip('/')}/{_page(study.tracking, study.run_id)}"
+
+
+def runs_of_kind(tracking: Tracking, kind: str, tags: Mapping[str, str]) -> list[Run]:
+    """The experiment's runs with the tag `recursion.kind` = `kind` and all of `tags`."""
+    wanted = {"recursion.kind": kind} | dict(tags)
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+    return list(tracking.client.search_runs([tracking.experiment.experiment_id], query, max_results=10_000))
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, value) of nested settings, in characters and lengths that MLflow takes as a parameter."""
+    for key, value in settings.items():
+        name = re.sub(r"[^\w.\-/ ]", "_", f"{prefix}{key}")
+        if isinstance(value, Mapping) and value:
+            yield from flattened(value, f"{name}.")
+        else:
+            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+            yield name, text[:CHARACTERS_A_PARAM]
+
+
+def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:
+    """A study run of our own; what `mlflow run` knows (entry point, commit, user) is taken from its run."""
+    client, launcher = tracking.client, tracking.launcher
+    if launcher is None:
+        return client.create_run(tracking.experiment.experiment_id, tags=resolve_tags(tags), run_name=name)
+    known = {key: value for key, value in launcher.data.tags.items() if key != MLFLOW_RUN_NAME}
+    if not _NAME_FROM_MLFLOW.fullmatch(launcher.info.run_name or ""):
+        name = launcher.info.run_name
+    tags = known | tags | {"recursion.launcher": launcher.info.run_id}
+    run = client.create_run(tracking.experiment.experiment_id, launcher.info.start_time, tags, name)
+    client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in launcher.data.params.items()])
+    link = f"The study: [{tracking.experiment.name} / {name}]({_page(tracking, run.info.run_id)})"
+    link_tags = {"recursion.study_run": run.info.run_id, MLFLOW_RUN_NOTE: link}
+    client.log_batch(launcher.info.run_id, tags=[RunTag(key, value) for key, value in link_tags.items()])
+    return run
+
+
+def _page(tracking: Tracking, run_id: str) -> str:
+    return f"#/experiments/{tracking.experiment.experiment_id}/runs/{run_id}"
+
+
+def _adopt_interrupted(tracking: Tracking, run_id: str, identity: str) -> None:
+    """Hangs the chains of unfinished runs of the same study under `run_id`.
+
+    `continued_by` is written last: an adoption that is itself interrupted is finished by the next one.
+    """
+    client = tracking.client
+    for study in runs_of_kind(tracking, "study", {"recursion.study": identity}):
+        earlier = study.info.run_id
+        if earlier == run_id or study.info.status == "FINISHED" or "recursion.continued_by" in study.data.tags:
+            continue
+        for chain in runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: earlier}):
+            client.set_tag(chain.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
+        if study.info.status == "RUNNING":
+            client.set_terminated(earlier, "KILLED")
+        if (launcher := study.data.tags.get("recursion.launcher")) is not None:
+            _end_launcher(tracking, launcher)
+        client.set_tag(earlier, "recursion.continued_by", run_id)
+
+
+def _end_launcher(tracking: Tracking, launcher: str) -> None:
+    """The run that an interrupted `mlflow run` left behind running; a user may have deleted it since."""
+    try:
+        if tracking.client.get_run(launcher).info.status == "RUNNING":
+            tracking.client.set_terminated(launcher, "KILLED")
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise

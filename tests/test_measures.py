@@ -1,0 +1,97 @@
+"""The diversity measures against counting with Python's own containers, and against values known by hand."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+
+small_ids = st.integers(0, 3)
+any_ids = st.integers(0, 2**31 - 1)
+blocks_of_ids = st.sampled_from([small_ids, any_ids, small_ids | any_ids]).flatmap(
+    lambda ids: hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14), elements=ids)
+)
+
+
+def ngrams(sequence: np.ndarray, n: int) -> list[tuple[int, ...]]:
+    tokens = sequence.tolist()
+    return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(blocks=blocks_of_ids, n=st.integers(1, 7))
+def test_distinct_n_equals_counting_tuples(blocks: np.ndarray, n: int) -> None:
+    counted = Counter(ngram for sequence in blocks for ngram in ngrams(sequence, n))
+    expected = len(counted) / counted.total() if counted else math.nan
+    assert distinct_n(blocks, n) == pytest.approx(expected, nan_ok=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(blocks=blocks_of_ids)
+def test_repetition_4_equals_remembering_what_was_seen(blocks: np.ndarray) -> None:
+    shares = []
+    for sequence in blocks:
+        seen: set[tuple[int, ...]] = set()
+        repeats = 0
+        for ngram in ngrams(sequence, 4):
+            repeats += ngram in seen
+            seen.add(ngram)
+        shares.append(repeats / (len(sequence) - 3) if len(sequence) >= 4 else math.nan)
+    assert repetition_4(blocks) == pytest.approx(float(np.mean(shares)), nan_ok=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(synthetic=blocks_of_ids, real=blocks_of_ids)
+def test_vocabulary_coverage_equals_intersecting_sets(synthetic: np.ndarray, real: np.ndarray) -> None:
+    known = set(real.ravel().tolist())
+    assert vocabulary_coverage(synthetic, real) == pytest.approx(
+        len(known & set(synthetic.ravel().tolist())) / len(known)
+    )
+
+
+def test_ngrams_do_not_cross_from_one_sequence_to_the_next() -> None:
+    blocks = np.array([[1, 2], [2, 1], [1, 2]], dtype=np.int32)
+    assert distinct_n(blocks, 2) == pytest.approx(2 / 3)  # flattened, (2, 2) and (1, 1) would be counted too
+
+
+def test_a_phrase_said_over_and_over_counts_as_repetition_and_one_said_by_every_sequence_does_not() -> None:
+    phrase = np.tile(np.array([5, 6, 7, 8], dtype=np.int32), 16)
+    assert repetition_4(np.stack([phrase] * 3)) == pytest.approx(
+        57 / 61
+    )  # 61 4-grams in 64 tokens, 4 of them different
+    everyone_says_the_same = np.stack([np.arange(64, dtype=np.int32)] * 100)
+    assert repetition_4(everyone_says_the_same) == 0
+    assert distinct_n(everyone_says_the_same, 3) == pytest.approx(1 / 100)
+
+
+def test_ngrams_of_the_largest_ids_do_not_collide() -> None:
+    largest = 2**31 - 1
+    blocks = np.array([[0, 0, 0, 0, largest], [largest, 0, 0, 0, 0], [0, largest, 0, 0, 0]], dtype=np.int32)
+    assert distinct_n(blocks, 5) == 1
+
+
+def test_sequences_too_short_for_an_ngram_give_nan() -> None:
+    short = np.ones((3, 2), dtype=np.int32)
+    assert math.isnan(distinct_n(short, 3))
+    assert math.isnan(repetition_4(short))
+    assert math.isnan(distinct_n(np.empty((0, 64), dtype=np.int32), 1))
+    assert math.isnan(vocabulary_coverage(short, short[:0]))
+
+
+def test_padding_ids_and_flat_arrays_are_refused() -> None:
+    with pytest.raises(ValueError, match="-100"):
+        distinct_n(np.array([[1, -100]]), 1)
+    with pytest.raises(ValueError, match="shape"):
+        repetition_4(np.arange(64))
+
+
+def test_measuring_leaves_the_blocks_as_they_were() -> None:
+    blocks = np.random.default_rng(0).integers(0, 9, (20, 12), dtype=np.int32)
+    before = blocks.copy()
+    distinct_n(blocks, 4), repetition_4(blocks), vocabulary_coverage(blocks, blocks)
+    np.testing.assert_array_equal(blocks, before)

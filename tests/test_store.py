@@ -1,0 +1,119 @@
+"""The store: whole phases or none, found again by what determined them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components.config.errors import BadInput
+from components.store import Store, identity, read_manifest
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def put(store: Store, inputs: dict, content: str = "content") -> Path:
+    folder = store.begin("fit")
+    (folder / "model").mkdir()
+    (folder / "model" / "weights").write_text(content)
+    return store.finish("fit", inputs, folder, {"loss": 1.5}, 2.0).directory
+
+
+def test_a_finished_phase_is_found_by_its_inputs_with_its_numbers(store):
+    directory = put(store, {"seed": 1, "rate": 0.1})
+    found = store.find("fit", {"rate": 0.1, "seed": 1})
+    assert found is not None
+    assert (found.directory, found.metrics, found.seconds) == (directory, {"loss": 1.5}, 2.0)
+    assert (found.directory / "model" / "weights").read_text() == "content"
+
+
+def test_other_inputs_or_another_kind_find_nothing(store):
+    put(store, {"seed": 1})
+    assert store.find("fit", {"seed": 2}) is None
+    assert store.find("sample", {"seed": 1}) is None
+
+
+def test_the_manifest_says_what_determined_the_phase_and_what_is_in_it(store):
+    manifest = read_manifest(put(store, {"seed": 1}))
+    assert manifest["inputs"] == {"seed": 1}
+    assert manifest["files"]["model/weights"]["bytes"] == len("content")
+    assert manifest["identity"] == identity("fit", {"seed": 1})
+
+
+def test_an_identity_depends_on_every_input_and_not_on_their_order():
+    assert identity("fit", {"a": 1, "b": 2}) == identity("fit", {"b": 2, "a": 1})
+    assert len({identity("fit", {"a": 1}), identity("fit", {"a": 2}), identity("fit", {"a": 1.5}), identity("sample", {"a": 1})}) == 4
+
+
+def test_unfinished_work_is_never_found(store):
+    folder = store.begin("fit")
+    (folder / "weights").write_text("half")
+    assert store.find("fit", {"seed": 1}) is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_file_is_noticed_and_its_phase_computed_again(store, damage):
+    weights = put(store, {"seed": 1}) / "model" / "weights"
+    match damage:
+        case "flip":
+            weights.write_text("c0ntent")
+        case "truncate":
+            weights.write_text("")
+        case "delete":
+            weights.unlink()
+    assert store.find("fit", {"seed": 1}) is None
+    put(store, {"seed": 1}, "computed again")
+    assert store.find("fit", {"seed": 1}) is not None
+
+
+def test_of_two_that_finish_the_same_phase_one_stays_and_both_succeed(store):
+    first, second = put(store, {"seed": 1}), put(store, {"seed": 1})
+    assert first == second
+    assert list((store.root / "unfinished").iterdir()) == []
+
+
+def test_opening_clears_what_dead_processes_left_and_spares_the_living(store):
+    child = "from components.store import Store; import sys; Store.open(sys.argv[1]).begin('fit')"
+    subprocess.run([sys.executable, "-c", child, str(store.root)], check=True)
+    own = store.begin("fit")
+    assert len(list((store.root / "unfinished").iterdir())) == 2
+    Store.open(str(store.root))
+    assert list((store.root / "unfinished").iterdir()) == [own]
+
+
+def test_a_phase_is_held_by_one_process_at_a_time(store):
+    child = (
+        "import sys, time\nfrom components.store import Store\n"
+        "with Store.open(sys.argv[1]).locked('fit', {'seed': 1}):\n    print('held', flush=True)\n    time.sleep(0.7)\n    print(time.monotonic(), flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", child, str(store.root)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with store.locked("fit", {"seed": 1}):
+            taken = time.monotonic()
+        assert float(process.stdout.readline()) <= taken
+
+
+def test_a_small_file_is_replaced_whole(store):
+    store.write_json("chains/a.json", {"generations": 1})
+    store.write_json("chains/a.json", {"generations": 2})
+    assert json.loads((store.root / "chains" / "a.json").read_text()) == {"generations": 2}
+
+
+def test_a_file_in_the_stores_place_is_refused_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"store\.path = .*file: .* give a folder"):
+        Store.open(str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(BadInput, match="permission denied"):
+        Store.open(str(tmp_path / "store"))

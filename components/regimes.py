@@ -71,7 +71,9 @@ def compose(regime: Regime, sizes: list[int], random: np.random.Generator) -> Co
             return Composition(pool_source[chosen], pool_row[chosen])
         case "replace":
             if sizes[-1] != real:
-                raise ValueError(f"replace exchanges row for row, but {sizes[-1]} samples stand against {real} real rows")
+                raise ValueError(
+                    f"replace exchanges row for row, but {sizes[-1]} samples stand against {real} real rows"
+                )
             source = np.full(real, len(sizes) - 2, np.int16)
             source[random.choice(real, size=round(regime.real_fraction * real), replace=False)] = REAL
             return Composition(source, np.arange(real, dtype=np.int32))

@@ -28,7 +28,6 @@ class StudyProgress:
 
     names: Mapping[str, str]
     expected: Mapping[str, Mapping[tuple[int, str], float]]
-    side_by_side: int
     done: dict[str, float] = field(default_factory=dict)
     _worked: float = 0.0
     _began: float = field(default_factory=time.monotonic)
@@ -37,7 +36,11 @@ class StudyProgress:
     def __post_init__(self) -> None:
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
-            *columns, TimeElapsedColumn(), TextColumn("{task.fields[now]}"), console=console, disable=not console.is_terminal
+            *columns,
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}"),
+            console=console,
+            disable=not console.is_terminal,
         )
         self._all = self._progress.add_task("study", total=self._total(), now="starting workers")
 
@@ -65,7 +68,9 @@ class StudyProgress:
         self.done[work] = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
         self._show(work, f"generation {generation.index} done")
         if not console.is_terminal:
-            console.print(f"{self.names[work]}: generation {generation.index} {_result(generation)}; {self.time_left()}")
+            console.print(
+                f"{self.names[work]}: generation {generation.index} {_result(generation)}; {self.time_left()}"
+            )
 
     def say(self, line: str) -> None:
         console.print(line)
@@ -81,7 +86,9 @@ class StudyProgress:
 
     def _show(self, work: str, now: str) -> None:
         if work not in self._bars:
-            self._bars[work] = self._progress.add_task(self.names[work], total=sum(self.expected[work].values()), now="")
+            self._bars[work] = self._progress.add_task(
+                self.names[work], total=sum(self.expected[work].values()), now=""
+            )
         self._progress.update(self._bars[work], completed=self.done[work], now=now)
         self._progress.update(self._all, completed=sum(self.done.values()), now=self.time_left())
 

@@ -5,11 +5,11 @@ store is the truth; what MLflow could not take for now is kept in line and writt
 """
 
 import hashlib
-import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +31,6 @@ SECONDS_BETWEEN_TRIES = 5
 SECONDS_FOR_TRACKING = 120
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
-logger = logging.getLogger(__name__)
-
 
 def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
     """Run an entry point and end the process: 0, or 2 with one line for each fault of the input, 1 for failed chains."""
@@ -47,7 +45,10 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
         print("What was finished is in the store: the same command continues from there.", file=sys.stderr)
         sys.exit(FAILED)
     except tracking.TrackingUnavailable as error:
-        print(f"MLflow did not answer: {error}. All results are in the store: the same command writes them.", file=sys.stderr)
+        print(
+            f"MLflow did not answer: {error}. All results are in the store: the same command writes them.",
+            file=sys.stderr,
+        )
         sys.exit(FAILED)
     except KeyboardInterrupt:
         print("Stopped. The same command continues from what was finished.", file=sys.stderr)
@@ -70,6 +71,8 @@ class Recorder:
         for message in messages:
             if "finished" in message:
                 generation: Generation = message["finished"]
+                if (generation.chain.identity, generation.index) in self.generations:
+                    continue  # found in the store before its workers started
                 self.generations[generation.chain.identity, generation.index] = generation
                 self.progress.finished(generation)
                 self._waiting.append(generation)
@@ -147,6 +150,19 @@ class Recorder:
         return sorted(
             self.generations.values(), key=lambda generation: (names.index(generation.chain.identity), generation.index)
         )
+
+
+@contextmanager
+def closing(study: tracking.Study) -> Iterator[None]:
+    """Ends the study's run as failed or killed when what is done within does not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            tracking.close_study(study, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        except tracking.TrackingUnavailable as away:
+            console.print(f"MLflow does not answer ({away}): the study's run stays open there")
+        raise
 
 
 def study_identity(entry_point: str, chains: Sequence[str], generations: int) -> str:

@@ -98,7 +98,8 @@ def test_the_panels_of_figure_10_share_their_axes_and_show_everything(laptop) ->
     limits = {axes.get_ylim() for axes in picture.axes}
     assert len(limits) == 1
     low, high = limits.pop()
-    assert low < values.min() and values.max() < high
+    assert low < values.min()
+    assert values.max() < high
 
 
 def test_the_shares_of_figure_11_equal_counting_the_sequences_of_all_seeds(laptop) -> None:
@@ -202,7 +203,7 @@ def test_an_infinite_perplexity_counts_as_the_largest_finite_one_and_nan_is_an_e
         figure11.histograms(scores)
 
 
-@pytest.mark.parametrize("low, high", [(34.1, 34.9 * 4), (1.0, 1e12), (3e-5, 0.4), (80, 321)])
+@pytest.mark.parametrize(("low", "high"), [(34.1, 34.9 * 4), (1.0, 1e12), (3e-5, 0.4), (80, 321)])
 def test_a_log_axis_has_a_few_plain_ticks(low: float, high: float) -> None:
     values, labels = style.log_ticks(low, high)
     assert 2 <= len(values) <= 10
@@ -235,7 +236,7 @@ def fetched(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("conditions, seeds, generations", [(1, 1, 1), (5, 1, 2), (2, 3, 8)])
+@pytest.mark.parametrize(("conditions", "seeds", "generations"), [(1, 1, 1), (5, 1, 2), (2, 3, 8)])
 def test_every_figure_is_written_for_studies_of_any_size(
     conditions: int, seeds: int, generations: int, tmp_path: Path
 ) -> None:
@@ -305,7 +306,8 @@ def test_samples_markdown_shows_text_and_interprets_none_of_it() -> None:
     markdown = samples_markdown(["the prompt", NASTY], [NASTY, "~~~\n```\n<script>x</script>"], 3, [24.8, 1e4])
     page = MarkdownIt().render(markdown)
     assert not {"script", "img"} & {tag for tag, _ in Page(page).tags}
-    assert page.count("<h1>") == 1 and page.count("<h2>") == 2
+    assert page.count("<h1>") == 1
+    assert page.count("<h2>") == 2
     blocks = [token.content for token in MarkdownIt().parse(markdown) if token.type == "fence"]
     assert len(blocks) == 4
     assert blocks[0] == "the prompt\n"
@@ -323,7 +325,7 @@ def test_long_text_is_broken_into_lines_without_losing_a_character() -> None:
 
 
 def test_samples_that_do_not_match_their_prompts_are_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="zip"):
         samples_markdown(["a", "b"], ["c"], 0, [1.0])
 
 
@@ -363,7 +365,8 @@ def test_the_report_stands_alone_and_its_pictures_have_words(report: str) -> Non
     assert len(pictures) == 4
     assert all(len(str(picture["alt"])) > 50 for picture in pictures)
     links = [attributes["href"] for tag, attributes in Page(report).tags if tag == "a"]
-    assert links[0] == "figures/figure10_test_perplexity.html" and len(links) == 4
+    assert links[0] == "figures/figure10_test_perplexity.html"
+    assert len(links) == 4
     assert "prefers-color-scheme: dark" in report
 
 
@@ -374,6 +377,7 @@ def test_the_report_shows_the_settings_the_table_and_two_prompts_side_by_side(re
     assert "train.micro" not in text
     row = closing_table(laptop[0]).iloc[6]
     assert f"{row['test_perplexity']:.1f} ± {row['test_perplexity_std']:.1f}" in text
-    assert "first prompt" in text and "third prompt" not in text
+    assert "first prompt" in text
+    assert "third prompt" not in text
     shown = re.findall(r"<b>generation (\d)</b>", text)
     assert shown == ["0", "1", "2"] * 4  # two prompts, two conditions, in order

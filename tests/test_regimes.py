@@ -37,7 +37,10 @@ def test_subsample_draws_as_many_rows_as_the_real_data_has_and_none_twice(rows, 
 
 def test_subsample_draws_evenly_from_the_pool_of_all_generations():
     sizes = [1000] * 5
-    shares = np.mean([[(draw(Regime("subsample"), sizes, seed).source == s).mean() for s in range(-1, 4)] for seed in range(200)], axis=0)
+    shares = np.mean(
+        [[(draw(Regime("subsample"), sizes, seed).source == s).mean() for s in range(-1, 4)] for seed in range(200)],
+        axis=0,
+    )
     # hypergeometric: the standard error of a share over 200 draws of 1000 out of 5000 is about 0.0008
     assert np.allclose(shares, 0.2, atol=0.004)
 
@@ -65,7 +68,10 @@ def test_gathering_takes_each_row_from_the_data_set_it_names():
     real, synthetic = np.arange(20).reshape(10, 2), -np.arange(20).reshape(10, 2)
     composition = draw(Regime("replace", 0.3), [10, 10])
     training = gather(composition, {REAL: real, 0: synthetic})
-    expected = [(real if source == REAL else synthetic)[row] for source, row in zip(composition.source, composition.row, strict=True)]
+    expected = [
+        (real if source == REAL else synthetic)[row]
+        for source, row in zip(composition.source, composition.row, strict=True)
+    ]
     assert (training == np.array(expected)).all()
 
 

@@ -48,7 +48,17 @@ def test_the_manifest_says_what_determined_the_phase_and_what_is_in_it(store):
 
 def test_an_identity_depends_on_every_input_and_not_on_their_order():
     assert identity("fit", {"a": 1, "b": 2}) == identity("fit", {"b": 2, "a": 1})
-    assert len({identity("fit", {"a": 1}), identity("fit", {"a": 2}), identity("fit", {"a": 1.5}), identity("sample", {"a": 1})}) == 4
+    assert (
+        len(
+            {
+                identity("fit", {"a": 1}),
+                identity("fit", {"a": 2}),
+                identity("fit", {"a": 1.5}),
+                identity("sample", {"a": 1}),
+            }
+        )
+        == 4
+    )
 
 
 def test_unfinished_work_is_never_found(store):

@@ -113,7 +113,9 @@ def test_the_workers_together_see_every_block_once_an_epoch_with_equal_weight(wo
     assert len({len(rank) for rank in ranks}) == 1  # collectives are called equally often
     assert sorted(row for rank in ranks for rows, _ in rank for row in rows) == list(range(40))
     for step in range(math.ceil(40 / 16)):
-        pieces = [piece for rank in ranks for piece in rank[step * batches.accumulation : (step + 1) * batches.accumulation]]
+        pieces = [
+            piece for rank in ranks for piece in rank[step * batches.accumulation : (step + 1) * batches.accumulation]
+        ]
         weighed = sum(len(rows) * weight for rows, weight in pieces) / (batches.accumulation * workers)
         assert weighed == pytest.approx(1.0)
 

@@ -37,7 +37,13 @@ class Failed(RuntimeError):
 
 
 def run_groups(
-    works: Mapping[str, Work], workers: int, side_by_side: int, gpu: bool, storage: Path, max_failures: int, watch: Watch
+    works: Mapping[str, Work],
+    workers: int,
+    side_by_side: int,
+    gpu: bool,
+    storage: Path,
+    max_failures: int,
+    watch: Watch,
 ) -> None:
     """Run every piece of work in a group of its own, `side_by_side` at a time.
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+import torch
 
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS = 3
+REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one on this machine"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,6 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     Raises:
         BadInput: nothing answers at the address.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")  # an open Ray port is remote code execution (CVE-2023-48022)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
@@ -59,9 +61,11 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     if settings.address:
         _join(settings.address)
     else:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone, and kept nowhere
         temporary = tempfile.mkdtemp(prefix="ray-")
         ray.init(
             address="local",
+            num_cpus=local_workers(),
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.WARNING,
@@ -76,16 +80,30 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             shutil.rmtree(temporary, ignore_errors=True)  # logs of a cluster that is no more
 
 
-def _join(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    remedy = "start one there (`ray start --head`), or leave the address empty for a cluster on this machine"
-    if address != "auto":
+def check(settings: ClusterSettings, workers: int) -> None:
+    """Refuse, within seconds and before anything starts, an address where nothing answers or more workers than fit.
+
+    Raises:
+        BadInput: names `cluster.address` or `train.workers`.
+    """
+    if settings.address is None:
+        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, None)
+    elif settings.address != "auto":
+        host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
-            raise BadInput("cluster.address", address, "an address is host:port of the head node, or `auto`")
+            raise BadInput("cluster.address", settings.address, "an address is host:port of the head node, or `auto`")
         try:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
-            raise BadInput("cluster.address", address, f"no Ray cluster answers ({error}); {remedy}") from None
+            raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
+
+
+def local_workers() -> int:
+    """CPUs that this process may use, as Ray counts them: a worker takes one."""
+    return len(os.sched_getaffinity(0))
+
+
+def _join(address: str) -> None:
     try:
         ray.init(
             address=address,
@@ -94,4 +112,4 @@ def _join(address: str) -> None:
             runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}},
         )
     except (ConnectionError, RuntimeError) as error:
-        raise BadInput("cluster.address", address, f"{str(error).splitlines()[0]}; {remedy}") from None
+        raise BadInput("cluster.address", address, f"{str(error).splitlines()[0]}; {REMEDY}") from None

@@ -101,5 +101,3 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
         else:  # dict[str, Section]: any name, then the section
             section = section.__args__[1]
     return list(section.model_fields)
-
-

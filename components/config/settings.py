@@ -28,15 +28,24 @@ class Section(BaseModel):
 class CorpusSettings(Section):
     """The text, and how it becomes blocks. `path` wins over `dataset`; neither means CPython's documentation."""
 
-    path: str | None = Field(None, description="a folder with train/valid/test text files, or one text file to be split")
+    path: str | None = Field(
+        None, description="a folder with train/valid/test text files, or one text file to be split"
+    )
     dataset: str | None = Field(None, description="a dataset's name on the Hugging Face Hub")
     dataset_config: str | None = Field(None, description="the dataset's configuration, such as wikitext-2-raw-v1")
-    block_size: Annotated[int, Field(ge=2)] = Field(64, description="tokens a block, of a prompt and of what is generated")
-    remainder: Literal["drop_once", "drop_every_1000_lines"] = Field(
-        "drop_once", description="what does not fill a block: dropped once a split, or every 1,000 lines (published code)"
+    block_size: Annotated[int, Field(ge=2)] = Field(
+        64, description="tokens a block, of a prompt and of what is generated"
     )
-    train_blocks: Count | None = Field(None, description="blocks the study trains on (all if empty); the base model gets the rest")
-    vocabulary_size: Annotated[int, Field(ge=260)] = Field(2048, description="entries of a tokenizer that is trained here")
+    remainder: Literal["drop_once", "drop_every_1000_lines"] = Field(
+        "drop_once",
+        description="what does not fill a block: dropped once a split, or every 1,000 lines (published code)",
+    )
+    train_blocks: Count | None = Field(
+        None, description="blocks the study trains on (all if empty); the base model gets the rest"
+    )
+    vocabulary_size: Annotated[int, Field(ge=260)] = Field(
+        2048, description="entries of a tokenizer that is trained here"
+    )
 
 
 class ModelSettings(Section):
@@ -48,7 +57,9 @@ class ModelSettings(Section):
     heads: Count = 4
     ffn_size: Count = 512
     positions: Count = Field(128, description="longest sequence in tokens: a prompt and its continuation")
-    vocabulary_size: Count | None = Field(None, description="rows of the embedding (the tokenizer's size, rounded up to 64, if empty)")
+    vocabulary_size: Count | None = Field(
+        None, description="rows of the embedding (the tokenizer's size, rounded up to 64, if empty)"
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
@@ -74,7 +85,9 @@ class TrainSettings(Section):
     batch_size: Count = Field(128, description="blocks an optimiser step, over all workers")
     micro_batch_size: Count | None = Field(None, description="blocks a worker holds at once (the whole share if empty)")
     start: Start = Field("pretrained", description="the weights that every generation starts from")
-    keep: Keep = Field("best", description="the checkpoint kept: lowest loss on the original validation split, or the last")
+    keep: Keep = Field(
+        "best", description="the checkpoint kept: lowest loss on the original validation split, or the last"
+    )
     workers: Count = Field(1, description="Ray Train workers a chain")
 
 
@@ -91,7 +104,9 @@ class ConditionSettings(Section):
     """What one condition does differently. An empty field inherits from `train` or `generate`."""
 
     regime: Regime = "replace"
-    real_fraction: Fraction = Field(0.0, description="share of the training set kept real in every generation (replace)")
+    real_fraction: Fraction = Field(
+        0.0, description="share of the training set kept real in every generation (replace)"
+    )
     epochs: Count | None = None
     learning_rate: Rate | None = None
     start: Start | None = None
@@ -101,12 +116,16 @@ class ConditionSettings(Section):
     @model_validator(mode="after")
     def _real_fraction_belongs_to_replace(self) -> Self:
         if self.real_fraction and self.regime != "replace":
-            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace; {self.regime} draws from the pool of all data")
+            raise ValueError(
+                f"real_fraction {self.real_fraction} belongs to regime=replace; {self.regime} draws from the pool of all data"
+            )
         return self
 
 
 class StoreSettings(Section):
-    path: str = Field("store", description="folder that keeps every finished phase, on a file system that all nodes share")
+    path: str = Field(
+        "store", description="folder that keeps every finished phase, on a file system that all nodes share"
+    )
 
 
 class ClusterSettings(Section):
@@ -126,11 +145,15 @@ class RecursionSettings(Section):
     """`mlflow run . -e recursion`: the language experiments of the paper (figures 10, 11, 15)."""
 
     preset: str = "laptop"
-    generations: Annotated[int, Field(ge=0)] = Field(4, description="the last generation; generation 0 is fitted on real data")
+    generations: Annotated[int, Field(ge=0)] = Field(
+        4, description="the last generation; generation 0 is fitted on real data"
+    )
     seeds: tuple[int, ...] = Field((0, 1), min_length=1, description="a list of seeds, or how many (0, 1, ...)")
     conditions: dict[str, ConditionSettings] = Field(min_length=1)
     corpus: CorpusSettings = CorpusSettings()
-    tokenizer: str | None = Field("train", description="`train`, a folder, a name on the Hub, or empty for the model's own")
+    tokenizer: str | None = Field(
+        "train", description="`train`, a folder, a name on the Hub, or empty for the model's own"
+    )
     model: ModelSettings = ModelSettings()
     base: BaseModelSettings = BaseModelSettings()
     train: TrainSettings = TrainSettings()

@@ -1,0 +1,134 @@
+"""The corpus: a source of text -> a tokenizer -> blocks of tokens, in one folder that every worker reads.
+
+    tokenizer/      loadable by AutoTokenizer
+    <split>.npy     blocks (n, block_size) int32 of pretrain, train, validation, test
+    corpus.json     name, separator, vocabulary size, digests
+
+The paper's corpus (section 5.2) is WikiText-2 cut in blocks of 64 tokens by OPT's tokenizer.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.config.errors import BadInput
+from components.config.settings import CorpusSettings
+from components.corpus.blocks import cut, digest, tokenise
+from components.corpus.sources import SPLITS, read_texts, source_digest
+from components.corpus.tokenizer import TRAIN, load_tokenizer, prepare_tokenizer, separator, vocabulary_size
+from components.corpus.tokenizer import digest as tokenizer_digest
+
+FORMAT = 1
+"""Raised when this room makes other blocks of the same text, so that no old corpus is taken for a new one."""
+
+ALL_SPLITS = ("pretrain", *SPLITS)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Blocks (n, block_size) int32, read-only. `pretrain` may have none: it is for a base model only.
+
+    `separator` is the id before every line, ids lie below `vocabulary_size`; `digests` has `text`, `tokenizer` and one
+    for the blocks of each split.
+    """
+
+    name: str
+    pretrain: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    tokenizer_folder: Path
+    separator: int
+    vocabulary_size: int
+    digests: dict[str, str]
+
+
+def identity_inputs(settings: CorpusSettings, tokenizer: str) -> dict[str, Any]:
+    """What determines the corpus, by content: where text and tokenizer lie does not count. Well under a second for the
+    embedded text; else as long as reading takes.
+
+    Raises:
+        BadInput: the text or the tokenizer is not there, or cannot be read.
+    """
+    text = source_digest(settings)
+    if tokenizer == TRAIN:
+        made_by: Any = {"train": settings.vocabulary_size}
+    else:
+        made_by = tokenizer_digest(load_tokenizer(tokenizer))
+    return {
+        "format": FORMAT,
+        "text": text,
+        "tokenizer": made_by,
+        "block_size": settings.block_size,
+        "remainder": settings.remainder,
+        "train_blocks": settings.train_blocks,
+    }
+
+
+def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str, float]:
+    """Read, tokenise, pack, and write everything into `folder`, which exists and is empty.
+
+    With `train_blocks`, that many blocks evenly spread over the training split are the study's; the others join the
+    pretraining blocks.
+
+    Returns:
+        For each split `tokens/<split>` (as read, the remainder included) and `blocks/<split>` (as the study has them),
+        and `bytes/text`, `vocabulary_size`.
+
+    Raises:
+        BadInput: text or tokenizer cannot serve, a split is too short for one block, or `train_blocks` too many.
+    """
+    texts = read_texts(settings)
+    encoder = prepare_tokenizer(tokenizer, texts, settings.vocabulary_size, folder / "tokenizer")
+    metrics: dict[str, float] = {}
+    blocks: dict[str, np.ndarray] = {}
+    for split in ALL_SPLITS:
+        tokens = tokenise(texts.lines(split), encoder)
+        metrics[f"tokens/{split}"] = sum(map(len, tokens))
+        blocks[split] = cut(tokens, settings.block_size, settings.remainder)
+        if split != "pretrain" and not len(blocks[split]):
+            count = metrics[f"tokens/{split}"]
+            raise BadInput(
+                "corpus.block_size",
+                settings.block_size,
+                f"the {split} split of {texts.name} has {count} tokens, too few for one block; "
+                "give more text or smaller blocks",
+            )
+    if settings.train_blocks is not None:
+        blocks["train"], rest = _spread(blocks["train"], settings.train_blocks)
+        blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
+    digests = {"text": texts.digest, "tokenizer": tokenizer_digest(encoder)}
+    for split in ALL_SPLITS:
+        np.save(folder / f"{split}.npy", blocks[split], allow_pickle=False)
+        digests[split] = digest(blocks[split])
+        metrics[f"blocks/{split}"] = len(blocks[split])
+    description = {
+        "name": texts.name,
+        "separator": separator(encoder),
+        "vocabulary_size": vocabulary_size(encoder),
+        "digests": digests,
+    }
+    (folder / "corpus.json").write_text(json.dumps(description, indent=1, sort_keys=True), encoding="utf-8")
+    metrics["bytes/text"] = sum(len(text.encode()) for split in ALL_SPLITS for text in getattr(texts, split))
+    metrics["vocabulary_size"] = description["vocabulary_size"]
+    return metrics
+
+
+def load(folder: Path) -> Corpus:
+    """The corpus that `prepare` wrote; its blocks stay on disk until they are read, so workers share them."""
+    arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False) for split in ALL_SPLITS}
+    description = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    return Corpus(tokenizer_folder=folder / "tokenizer", **arrays, **description)
+
+
+def _spread(blocks: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """`wanted` blocks at even distances, and the rest; both in reading order."""
+    there = len(blocks)
+    if wanted > there:
+        raise BadInput("corpus.train_blocks", wanted, f"the training split has {there} blocks; give at most {there}")
+    chosen = np.zeros(there, bool)
+    chosen[np.arange(wanted) * there // wanted] = True
+    return blocks[chosen], blocks[~chosen]

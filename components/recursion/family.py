@@ -35,11 +35,19 @@ class Family(Protocol):
         """Identity and folder of the pretrained model that generation 0 starts from, if there is one."""
 
     def fit(
-        self, training: np.ndarray, start: Path | None, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress
+        self,
+        training: np.ndarray,
+        start: Path | None,
+        random: np.random.SeedSequence,
+        out: Path,
+        peers: Peers,
+        progress: Progress,
     ) -> dict[str, float]:
         """Fit a model to `training`, from the model in folder `start` or from random weights; write it to `out`."""
 
-    def sample(self, fitted: Path, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
+    def sample(
+        self, fitted: Path, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress
+    ) -> dict[str, float]:
         """Draw the fitted model's samples and write them to `out`; `synthetic/rows` says how many."""
 
     def samples(self, sampled: Path) -> np.ndarray:

@@ -8,23 +8,25 @@ computes only the rest; nothing is kept in memory that the store does not have.
 """
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from components.recursion.family import Family, Progress
+from components.recursion.family import Family
 from components.recursion.peers import Peers
+from components.recursion.phase import Compute, phase
 from components.recursion.records import Chain, Generation
 from components.regimes import REAL, Composition, Regime, compose, gather
 from components.store import Phase, Store, identity, read_manifest
 
 Report = Callable[[int, str, int, int], None]
 """Called with (generation, phase, done, total)."""
+
+Phases = dict[str, Phase]
+"""A generation's four phases by kind."""
 
 
 def make_chain(family: Family, condition: str, regime: Regime, start: str, seed: int) -> Chain:
@@ -52,36 +54,61 @@ def run_chain(
     Raises:
         GuardFailure: a phase's result must not stand; nothing of that phase is kept.
     """
-    done: list[dict[str, Phase]] = []
+    done: list[Phases] = []
     for index in range(generations + 1):
-        phases = _advance(chain, family, store, done, peers, report)
-        done.append(phases)
-        generation = _record(chain, family, index, phases)
+
+        def compute(kind: str, inputs: dict[str, Any], work: Compute, generation: int = index) -> Phase:
+            def progress(finished: int, total: int) -> None:
+                if report and peers.leads:
+                    report(generation, kind, finished, total)
+
+            return phase(store, kind, inputs, work, peers, progress)
+
+        done.append(_advance(chain, family, done, compute, peers))
+        generation = _record(chain, family, index, done[-1])
         if peers.leads:
             store.write_json(
                 f"chains/{chain.identity}/generation-{index:03d}.json",
-                {"phases": {kind: phase.identity for kind, phase in phases.items()}, "metrics": generation.metrics},
+                {"phases": {kind: phase.identity for kind, phase in done[-1].items()}, "metrics": generation.metrics},
             )
         yield generation
 
 
+def stored_generations(chain: Chain, family: Family, store: Store, generations: int) -> Iterator[Generation]:
+    """The first generations of a chain, as far as the store has them whole; computes nothing."""
+
+    def find(kind: str, inputs: dict[str, Any], work: Compute) -> Phase:
+        if found := store.find(kind, inputs):
+            return found
+        raise _NotStored
+
+    done: list[Phases] = []
+    for index in range(generations + 1):
+        try:
+            done.append(_advance(chain, family, done, find, Peers()))
+        except _NotStored:
+            return
+        yield _record(chain, family, index, done[-1])
+
+
+class _NotStored(Exception):
+    """The store has no such phase."""
+
+
 def _advance(
-    chain: Chain, family: Family, store: Store, done: list[dict[str, Phase]], peers: Peers, report: Report | None
-) -> dict[str, Phase]:
-    """One generation: its four phases, each found in the store or computed."""
+    chain: Chain,
+    family: Family,
+    done: list[Phases],
+    obtain: Callable[[str, dict[str, Any], Compute], Phase],
+    peers: Peers,
+) -> Phases:
+    """One generation: its four phases, each obtained by what determines it."""
     index = len(done)
     settings, seed = chain.settings, {"seed": chain.seed, "generation": index}
 
-    def phase(kind: str, inputs: dict[str, Any], compute: Callable[[Path, Progress], Mapping[str, float]]) -> Phase:
-        def progress(finished: int, total: int) -> None:
-            if report and peers.leads:
-                report(index, kind, finished, total)
-
-        return _phase(store, kind, inputs, compute, peers, progress)
-
     pool = [settings["data"]["training"], *(earlier["sample"].identity for earlier in done)]
     composing = {"pool": pool, **({"regime": settings["regime"], **seed} if done else {})}
-    composed = phase("compose", composing, lambda out, _: _compose(chain, family, done, out, peers))
+    composed = obtain("compose", composing, lambda out, _: _compose(chain, family, done, out, peers))
 
     start = _start(settings["start"], family, done)
     fitting = {
@@ -92,15 +119,26 @@ def _advance(
         "start": start[0] if start else None,
         **seed,
     }
-    fitted = phase(
+    fitted = obtain(
         "fit",
         fitting,
         lambda out, progress: family.fit(
-            _training(family, done, composed), start[1] if start else None, _random(chain, index, "fit"), out, peers, progress
+            _training(family, done, composed),
+            start[1] if start else None,
+            _random(chain, index, "fit"),
+            out,
+            peers,
+            progress,
         ),
     )
-    sampling = {"family": chain.family, "settings": settings["sample"], "data": settings["data"], "model": fitted.identity, **seed}
-    sampled = phase(
+    sampling = {
+        "family": chain.family,
+        "settings": settings["sample"],
+        "data": settings["data"],
+        "model": fitted.identity,
+        **seed,
+    }
+    sampled = obtain(
         "sample",
         sampling,
         lambda out, progress: family.sample(fitted.directory, _random(chain, index, "sample"), out, peers, progress),
@@ -114,42 +152,17 @@ def _advance(
         "samples": sampled.identity,
         "generation0": generation0.identity,
     }
-    measured = phase(
+    measured = obtain(
         "measure",
         measuring,
-        lambda out, progress: family.measure(fitted.directory, sampled.directory, generation0.directory, out, peers, progress),
+        lambda out, progress: family.measure(
+            fitted.directory, sampled.directory, generation0.directory, out, peers, progress
+        ),
     )
     return {"compose": composed, "fit": fitted, "sample": sampled, "measure": measured}
 
 
-def _phase(
-    store: Store,
-    kind: str,
-    inputs: dict[str, Any],
-    compute: Callable[[Path, Progress], Mapping[str, float]],
-    peers: Peers,
-    progress: Progress,
-) -> Phase:
-    """A phase out of the store, or computed by all workers into a folder that rank 0 then puts under its identity."""
-    with ExitStack() as held:
-        if peers.leads:
-            held.enter_context(store.locked(kind, inputs))
-        found = peers.agree(store.find(kind, inputs) if peers.leads else None)
-        if found:
-            return found
-        out = peers.agree(store.begin(kind) if peers.leads else None)
-        assert out is not None
-        progress(0, 1)
-        started = time.perf_counter()
-        metrics = compute(out, progress)
-        peers.barrier()
-        seconds = time.perf_counter() - started
-        finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
-        assert finished is not None
-        return finished
-
-
-def _compose(chain: Chain, family: Family, done: list[dict[str, Phase]], out: Path, peers: Peers) -> dict[str, float]:
+def _compose(chain: Chain, family: Family, done: list[Phases], out: Path, peers: Peers) -> dict[str, float]:
     sizes = [len(family.real()), *(int(earlier["sample"].metrics["synthetic/rows"]) for earlier in done)]
     random = np.random.default_rng(_random(chain, len(done), "compose"))
     composition = compose(Regime(**chain.settings["regime"]), sizes, random)
@@ -160,7 +173,7 @@ def _compose(chain: Chain, family: Family, done: list[dict[str, Phase]], out: Pa
     return {"data/rows": len(composition.row), "data/alpha": alpha, "data/beta": beta, "data/gamma": gamma}
 
 
-def _training(family: Family, done: list[dict[str, Phase]], composed: Phase) -> np.ndarray:
+def _training(family: Family, done: list[Phases], composed: Phase) -> np.ndarray:
     """The rows that the composition names, out of the real data and the samples it draws on."""
     frame = pd.read_parquet(composed.directory / "composition.parquet")
     composition = Composition(frame["source"].to_numpy(), frame["row"].to_numpy())
@@ -171,7 +184,7 @@ def _training(family: Family, done: list[dict[str, Phase]], composed: Phase) -> 
     return gather(composition, pool)
 
 
-def _start(start: str, family: Family, done: list[dict[str, Phase]]) -> tuple[str, Path] | None:
+def _start(start: str, family: Family, done: list[Phases]) -> tuple[str, Path] | None:
     """Identity and folder of the weights a fit starts from; nothing means random weights."""
     if start == "scratch":
         return None

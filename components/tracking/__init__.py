@@ -14,9 +14,9 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
-from components.tracking.connection import Tracking, TrackingUnavailable, connect  # noqa: E402
-from components.tracking.generations import record  # noqa: E402
-from components.tracking.studies import Study, address, close_study, end_chain, open_study  # noqa: E402
+from components.tracking.connection import Tracking, TrackingUnavailable, connect
+from components.tracking.generations import record
+from components.tracking.studies import Study, address, close_study, end_chain, open_study
 
 __all__ = [
     "Study",

@@ -23,6 +23,7 @@ from components.config.settings import TrackingSettings
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 DEFAULT_EXPERIMENT = "0"
+EXPERIMENT_KIND = "mlflow.experimentKind"
 _ANSWER_SECONDS = 5
 _PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 
@@ -68,6 +69,8 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
         client = MlflowClient(tracking_uri=uri)
         launcher = _launcher(client)
         experiment = _experiment(client, uri, settings, entry_point, launcher)
+        if EXPERIMENT_KIND not in experiment.tags:  # else the UI opens with its pages for language agents
+            client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development")
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = str(error).splitlines()[0][:300]
         raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error

@@ -56,7 +56,7 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
     identity = generation.chain.identity
     with reaching(study.tracking):
         try:
-            chain = study.chains.get(identity) or _chain_run(study, generation.chain)
+            chain = study.chains.get(identity) or _chain_run(study, generation)
             study.chains[identity] = chain
             if generation.index not in chain.finished:
                 _write(study, chain, generation, artifacts or {})
@@ -67,15 +67,15 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
     return chain.generations[generation.index]
 
 
-def _chain_run(study: Study, chain: Chain) -> ChainRun:
+def _chain_run(study: Study, first: Generation) -> ChainRun:
     """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
-    tracking, client = study.tracking, study.tracking.client
+    tracking, client, chain = study.tracking, study.tracking.client, first.chain
     found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
     versions = versions_of_chain(tracking, chain)
     if not found:
-        tags = _tags("chain", chain) | {MLFLOW_PARENT_RUN_ID: study.run_id}
+        tags = _tags("chain", chain) | study.origin | {MLFLOW_PARENT_RUN_ID: study.run_id}
         name = f"{chain.condition} seed {chain.seed}"
-        run = client.create_run(tracking.experiment.experiment_id, tags=tags, run_name=name)
+        run = client.create_run(tracking.experiment.experiment_id, _times(first).start, tags, name)
         _log(study, run.info.run_id, [], chain.settings, again=False)
         return ChainRun(run.info.run_id, versions=versions)
     run = found[0]
@@ -104,7 +104,7 @@ def _write(study: Study, chain: ChainRun, generation: Generation, artifacts: Map
 
     parent = chain.versions.get(generation.index - 1)
     known = chain.versions.get(generation.index)
-    version = model_version(study.tracking, generation, run_id, parent, known, again=before is not None)
+    version = model_version(study, generation, run_id, parent, known, again=before is not None)
     model_id = None
     if version is not None:
         chain.versions[generation.index] = version
@@ -134,7 +134,8 @@ def _write(study: Study, chain: ChainRun, generation: Generation, artifacts: Map
 
 def _new_run(study: Study, chain: ChainRun, generation: Generation, times: Times) -> str:
     parent = chain.versions.get(generation.index - 1)
-    tags = _tags("generation", generation.chain) | {
+    tags = _tags("generation", generation.chain) | study.origin
+    tags |= {
         MLFLOW_PARENT_RUN_ID: chain.run_id,
         "recursion.generation": str(generation.index),
         "recursion.parent_model": parent.tags["model_id"] if parent is not None else "",

@@ -21,11 +21,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
 from components.recursion.records import Chain, Generation
 from components.tracking.connection import Tracking
-from components.tracking.studies import flattened
+from components.tracking.studies import Study, flattened
 
 NEEDED_TO_LOAD = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -45,7 +45,7 @@ def versions_of_chain(tracking: Tracking, chain: Chain) -> dict[int, ModelVersio
 
 
 def model_version(
-    tracking: Tracking,
+    study: Study,
     generation: Generation,
     run_id: str,
     parent: ModelVersion | None,
@@ -58,12 +58,14 @@ def model_version(
     A version's number is MLflow's; its generation is the tag `generation` and the alias `generation-<i>`. The alias
     `latest` is MLflow's own and always means the highest version.
     """
+    tracking = study.tracking
     folder = generation.directories["fit"] / "model" if "fit" in generation.directories else None
     if tracking.models == "none" or folder is None or not folder.is_dir():
         return None
     client, name = tracking.client, model_name(generation.chain)
+    link_is_missing = known is None or again
     if known is None:
-        model = _logged_model(tracking, generation, run_id, folder, again=again)
+        model = _logged_model(study, generation, run_id, folder, again=again)
         if parent is None:
             _register(client, name, generation.chain)
         tags = {
@@ -74,13 +76,23 @@ def model_version(
             "store": folder.resolve().as_uri(),
         }
         # The location, not `models:/<id>`: a database's registry would look that up in MLflow's global tracking store.
-        source = model.artifact_location
-        known = client.create_model_version(name, source, run_id, tags, await_creation_for=0, model_id=model.model_id)
+        known = client.create_model_version(
+            name,
+            model.artifact_location,
+            run_id,
+            tags,
+            description=f"Generation {generation.index}",
+            await_creation_for=0,
+            model_id=model.model_id,
+        )
     elif tracking.models == "full":
         model = client.get_logged_model(known.tags["model_id"])
         if MLFLOW_MODEL_IS_EXTERNAL in model.tags:  # registered by a study that did not copy the weights
             _upload(client, model, generation, folder, full=True)
             client.delete_logged_model_tag(model.model_id, MLFLOW_MODEL_IS_EXTERNAL)
+    if link_is_missing:
+        link = json.dumps([{"name": name, "version": int(known.version)}])  # what the UI reads on a model's page
+        client.set_logged_model_tags(known.tags["model_id"], {MLFLOW_MODEL_VERSIONS: link})
     client.set_registered_model_alias(name, f"generation-{generation.index}", known.version)
     return known
 
@@ -96,16 +108,18 @@ def _register(client: MlflowClient, name: str, chain: Chain) -> None:
             raise
 
 
-def _logged_model(tracking: Tracking, generation: Generation, run_id: str, folder: Path, *, again: bool) -> LoggedModel:
+def _logged_model(study: Study, generation: Generation, run_id: str, folder: Path, *, again: bool) -> LoggedModel:
     """The run's model with its files. `again`: one that an interrupted attempt left behind is completed."""
-    client, chain, full = tracking.client, generation.chain, tracking.models == "full"
-    experiment_id = tracking.experiment.experiment_id
+    client, chain, full = study.tracking.client, generation.chain, study.tracking.models == "full"
+    experiment_id = study.tracking.experiment.experiment_id
     left = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'") if again else []
     if left:
         model = left[0]
     else:
         tags = {"recursion.chain": chain.identity, "recursion.generation": str(generation.index)}
-        tags |= {"store": folder.resolve().as_uri()} | ({} if full else {MLFLOW_MODEL_IS_EXTERNAL: "true"})
+        tags |= study.origin | {"store": folder.resolve().as_uri()}
+        if not full:
+            tags[MLFLOW_MODEL_IS_EXTERNAL] = "true"
         name = re.sub(r"[^\w\-]+", "-", f"{chain.condition}-seed{chain.seed}-generation-{generation.index}")
         params = dict(flattened(chain.settings))
         model = client.create_logged_model(experiment_id, name, run_id, tags, params, model_type=chain.family)

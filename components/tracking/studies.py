@@ -17,7 +17,15 @@ import pandas
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
 
 from components.recursion.records import Chain
 from components.tracking.connection import Tracking, reaching
@@ -26,6 +34,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 PARAMS_A_BATCH = 100
 CHARACTERS_A_PARAM = 6000
+_ORIGIN = (MLFLOW_USER, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_GIT_COMMIT)
 _NAME_FROM_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")  # `mlflow run` without --run-name: "skittish-perch-880"
 
 
@@ -41,12 +50,16 @@ class ChainRun:
 
 @dataclass
 class Study:
-    """An open study run and what we know of its chains, so that nothing is asked of the store twice."""
+    """An open study run and what we know of its chains, so that nothing is asked of the store twice.
+
+    `origin`: the tags that say who ran which commit of what; every run below bears them too.
+    """
 
     tracking: Tracking
     run_id: str
     family: str
     start_time: int
+    origin: dict[str, str]
     chains: dict[str, ChainRun] = field(default_factory=dict)
 
 
@@ -78,7 +91,8 @@ def open_study(
             client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
         client.log_text(run_id, config, "config.yaml")
         _adopt_interrupted(tracking, run_id, identity)
-    return Study(tracking, run_id, family, run.info.start_time)
+    origin = {key: value for key, value in run.data.tags.items() if key in _ORIGIN}
+    return Study(tracking, run_id, family, run.info.start_time, origin)
 
 
 def end_chain(study: Study, chain: Chain, status: Status) -> None:
@@ -168,7 +182,8 @@ def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:
 
 
 def _page(tracking: Tracking, run_id: str) -> str:
-    return f"#/experiments/{tracking.experiment.experiment_id}/runs/{run_id}"
+    """With MLflow's view of experiments that train models; it opens with the one for language agents otherwise."""
+    return f"#/experiments/{tracking.experiment.experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def _adopt_interrupted(tracking: Tracking, run_id: str, identity: str) -> None:

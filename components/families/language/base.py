@@ -5,11 +5,11 @@ files and none asks the Hub. From scratch, an OPT of the size asked for is pretr
 blocks, as Meta pretrained theirs: once for all chains and seeds.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 
 from components.families.language import model as opt
 from components.families.language.family import LanguageFamily, train_model
@@ -17,54 +17,69 @@ from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.family import Progress
 from components.recursion.peers import Peers
+from components.recursion.phase import phase
+from components.recursion.worker import Send, phase_progress
+from components.store import Phase, Store, identity
 
+BASE = "base model"
 BASE_SEED = 0
 
 
-def base_inputs(family: LanguageFamily, recipe: Recipe, blocks: int | None, name: str | None) -> dict[str, Any]:
-    """What determines the base model: a name's weights, or size, recipe and pretraining blocks."""
-    if name:
-        return {"name": name, "weights": opt.weights_digest(name), "tokenizer": family.corpus.digests["tokenizer"]}
-    settings = vars(recipe).copy()
-    del settings["micro_batch_size"]
-    digests = family.corpus.digests
-    return {
-        "size": vars(family.size),
-        "recipe": {**settings, "engine": family.engine},
-        "blocks": blocks,
-        "data": {kind: digests[kind] for kind in ("pretrain", "validation", "tokenizer")},
-    }
+@dataclass(frozen=True)
+class BaseWork:
+    """The base model to be made, as it travels to the workers of its group."""
 
+    family: LanguageFamily
+    recipe: Recipe
+    blocks: int | None
+    name: str | None
+    store: Path
 
-def make_base(
-    family: LanguageFamily,
-    recipe: Recipe,
-    blocks: int | None,
-    name: str | None,
-    out: Path,
-    peers: Peers,
-    progress: Progress,
-) -> dict[str, float]:
-    """Pretrain the base model (or fetch it by name) into `out/model`; every rank of a group calls this.
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What determines the base model: a name's weights; or size, recipe and pretraining blocks."""
+        digests = self.family.corpus.digests
+        if self.name:
+            return {"name": self.name, "weights": opt.weights_digest(self.name), "tokenizer": digests["tokenizer"]}
+        recipe = vars(self.recipe).copy()
+        del recipe["micro_batch_size"]
+        return {
+            "size": vars(self.family.size),
+            "recipe": {**recipe, "engine": self.family.engine},
+            "blocks": self.blocks,
+            "data": {kind: digests[kind] for kind in ("pretrain", "validation", "tokenizer")},
+        }
 
-    Returns:
-        Metrics of the fit, and `base/test_perplexity`: what the base gives on the study's test split, zero-shot.
-    """
-    if name:
-        if not peers.leads:
-            return {}
-        model = opt.load(name)
-        opt.save(model, out / "model", family.corpus.tokenizer_folder)
-        metrics = {}
-    else:
-        model = opt.create(family.size, BASE_SEED)
-        chosen = _spread(family.corpus.pretrain, blocks)
-        metrics = train_model(model, chosen, family, recipe, BASE_SEED, out, peers, progress)
-        if not peers.leads:
-            return {}
-        model = opt.load(out / "model")
-    losses = token_losses(model.eval(), family.corpus.test)
-    return metrics | {"base/test_perplexity": perplexity(losses, family.corpus.test)}
+    @property
+    def identity(self) -> str:
+        return identity("base", self.inputs)
+
+    def find(self) -> Phase | None:
+        """The base model, if the store has it."""
+        return Store(self.store).find("base", self.inputs)
+
+    def __call__(self, peers: Peers, send: Send) -> None:
+        """Make the base model unless the store has it."""
+
+        def make(out: Path, progress: Progress) -> dict[str, float]:
+            return self._make(out, peers, progress)
+
+        phase(Store(self.store), "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
+
+    def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
+        """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot."""
+        corpus = self.family.corpus
+        metrics: dict[str, float] = {}
+        if self.name and peers.leads:
+            opt.save(opt.load(self.name), out / "model", corpus.tokenizer_folder)
+        elif not self.name:
+            blocks = _spread(corpus.pretrain, self.blocks)
+            model = opt.create(self.family.size, BASE_SEED)
+            metrics = train_model(model, blocks, self.family, self.recipe, BASE_SEED, out, peers, progress)
+        if peers.leads:
+            losses = token_losses(opt.load(out / "model").eval(), corpus.test)
+            metrics["base/test_perplexity"] = perplexity(losses, corpus.test)
+        return metrics
 
 
 def _spread(blocks: np.ndarray, most: int | None) -> np.ndarray:

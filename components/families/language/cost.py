@@ -72,7 +72,14 @@ class GenerationCost:
 
 
 def generation_cost(
-    size: opt.ModelSize, rates: Rates, epochs: int, num_beams: int, blocks: int, test_blocks: int, block_size: int, workers: int
+    size: opt.ModelSize,
+    rates: Rates,
+    epochs: int,
+    num_beams: int,
+    blocks: int,
+    test_blocks: int,
+    block_size: int,
+    workers: int,
 ) -> GenerationCost:
     """Fit `epochs` x `blocks`, generate as many blocks, score them and the test split.
 

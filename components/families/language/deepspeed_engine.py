@@ -24,7 +24,7 @@ class DeepSpeedEngine:
     ) -> None:
         if device.type == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"
-        import deepspeed  # noqa: PLC0415 - see the module's docstring
+        import deepspeed
 
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         if not dist.is_initialized():  # a process of its own, without Ray
@@ -78,7 +78,9 @@ if __name__ == "__main__":  # `make .venv`: what a machine compiles once is not 
 
     from components.families.language.training import Batches, Recipe
 
-    tiny = OPTConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, ffn_dim=8, word_embed_proj_dim=8)
+    tiny = OPTConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, ffn_dim=8, word_embed_proj_dim=8
+    )
     once = Recipe(1, 1e-3, 0.0, 0.0, 1, "last")
     DeepSpeedEngine(OPTForCausalLM(tiny), once, Batches.cut(once, 1, 1), 1, torch.device("cpu")).close()
     dist.destroy_process_group()

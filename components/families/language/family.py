@@ -168,7 +168,9 @@ class LanguageFamily:
             model = opt.load(folder / "model").to(_device()).eval()
             part = blocks[peers.share(len(blocks))]
             start = seen
-            losses[name] = token_losses(model, part, progress=lambda done, _, start=start: progress(start + done, total))
+            losses[name] = token_losses(
+                model, part, progress=lambda done, _, start=start: progress(start + done, total)
+            )
             seen += len(part)
         parts = _exchange(out, "scores", losses, peers)
         if parts is None:
@@ -201,7 +203,9 @@ class LanguageFamily:
         if tokens.min() < 0 or tokens.max() >= self.corpus.vocabulary_size:
             raise GuardFailure("a synthetic block holds a token that the tokenizer does not know")
 
-    def _guard_decoding(self, model: OPTForCausalLM, prompts: np.ndarray, tokens: np.ndarray, scores: np.ndarray) -> None:
+    def _guard_decoding(
+        self, model: OPTForCausalLM, prompts: np.ndarray, tokens: np.ndarray, scores: np.ndarray
+    ) -> None:
         """The decoder asked for is the one that ran: its scores are the blocks' likelihoods, and greedy search does no better."""
         if self.decoding.repetition_penalty != 1.0 or self.decoding.precision != "fp32":
             return  # then scores are no likelihoods, or rounded too far to compare
@@ -210,9 +214,13 @@ class LanguageFamily:
         if not np.allclose(rescored, scores[few], rtol=1e-3, atol=1e-2):
             raise GuardFailure(f"beam search reports {scores[few]}, but its blocks have log-likelihoods {rescored}")
         if self.decoding.num_beams > 1:
-            _, greedy = generate_blocks(model, prompts[few], new_tokens=prompts.shape[1], num_beams=1, batch_size=GUARDED_PROMPTS)
+            _, greedy = generate_blocks(
+                model, prompts[few], new_tokens=prompts.shape[1], num_beams=1, batch_size=GUARDED_PROMPTS
+            )
             if greedy.mean() > scores[few].mean() + 1e-2:
-                raise GuardFailure(f"{self.decoding.num_beams} beams found likelihood {scores[few].mean()}, greedy search {greedy.mean()}")
+                raise GuardFailure(
+                    f"{self.decoding.num_beams} beams found likelihood {scores[few].mean()}, greedy search {greedy.mean()}"
+                )
 
 
 def train_model(
@@ -298,7 +306,9 @@ def _exchange(out: Path, name: str, part: Mapping[str, np.ndarray], peers: Peers
 
 def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:
     mean = sequence_losses(losses)
-    return pd.DataFrame({"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)})
+    return pd.DataFrame(
+        {"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)}
+    )
 
 
 def _continuation_likelihood(model: OPTForCausalLM, prompts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
@@ -310,7 +320,9 @@ def _continuation_likelihood(model: OPTForCausalLM, prompts: np.ndarray, tokens:
 def _guard_generation0(fitted: Path) -> None:
     losses = pd.read_parquet(fitted / "validation.parquet")["loss"]
     if not losses[1:].min() < losses[0]:
-        raise GuardFailure(f"generation 0 is no better than its start: validation loss {losses[0]:.4f}, then {losses[1:].min():.4f}")
+        raise GuardFailure(
+            f"generation 0 is no better than its start: validation loss {losses[0]:.4f}, then {losses[1:].min():.4f}"
+        )
 
 
 def _device() -> torch.device:

@@ -64,7 +64,10 @@ class Batches:
             batch = order[start : start + self.batch]
             share = batch[rank :: self.workers]
             for piece in range(self.accumulation):
-                yield share[piece * self.micro : (piece + 1) * self.micro], self.accumulation * self.workers / len(batch)
+                yield (
+                    share[piece * self.micro : (piece + 1) * self.micro],
+                    self.accumulation * self.workers / len(batch),
+                )
 
 
 class Engine(Protocol):
@@ -209,7 +212,9 @@ class TorchEngine:
         return True
 
     def state(self) -> dict[str, Tensor]:
-        return {name: weight.detach().to("cpu", torch.float32).clone() for name, weight in self.module.state_dict().items()}
+        return {
+            name: weight.detach().to("cpu", torch.float32).clone() for name, weight in self.module.state_dict().items()
+        }
 
     def close(self) -> None:
         self._optimizer.zero_grad()

@@ -1,0 +1,44 @@
+"""A phase: found in the store, or computed by all workers together and then put there by rank 0."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from components.recursion.family import Progress
+from components.recursion.peers import Peers
+from components.store import Phase, Store
+
+Compute = Callable[[Path, Progress], Mapping[str, float]]
+"""Writes a phase's files into the folder given and returns its numbers."""
+
+
+def phase(
+    store: Store,
+    kind: str,
+    inputs: Mapping[str, Any],
+    compute: Compute,
+    peers: Peers = Peers(),
+    progress: Progress = lambda done, total: None,
+) -> Phase:
+    """The phase of this kind that `inputs` determine; every worker of a group calls this and gets the same answer.
+
+    Whoever else wants the same phase meanwhile waits, and then finds it.
+    """
+    with ExitStack() as held:
+        if peers.leads:
+            held.enter_context(store.locked(kind, inputs))
+        found = peers.agree(store.find(kind, inputs) if peers.leads else None)
+        if found:
+            return found
+        out = peers.agree(store.begin(kind) if peers.leads else None)
+        assert out is not None
+        progress(0, 1)
+        started = time.perf_counter()
+        metrics = compute(out, progress)
+        peers.barrier()
+        seconds = time.perf_counter() - started
+        finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
+        assert finished is not None
+        return finished

@@ -1,0 +1,177 @@
+"""The loop with a family small enough to calculate: a one-dimensional Gaussian fitted by mean and variance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.recursion.family import GuardFailure
+from components.recursion.loop import make_chain, run_chain, stored_generations
+from components.regimes import Regime
+from components.store import Store
+
+
+@dataclass
+class Normal:
+    """Fits mean and unbiased variance; `fits` counts what was really computed."""
+
+    rows: int = 100
+    fits: int = 0
+    name = "normal"
+
+    @property
+    def settings(self):
+        return {"fit": {}, "sample": {"rows": self.rows}, "measure": {}}
+
+    def real(self):
+        return np.random.default_rng(0).normal(size=self.rows)
+
+    def digests(self):
+        return {"training": f"normal-{self.rows}", "evaluation": "exact"}
+
+    def base(self):
+        return None
+
+    def fit(self, training, start, random, out, peers, progress):
+        self.fits += 1
+        model = {"mean": training.mean(), "deviation": training.std(ddof=1)}
+        if start:
+            model["start"] = json.loads((start / "model.json").read_text())["deviation"]
+        (out / "model.json").write_text(json.dumps(model))
+        return {"fit/deviation": model["deviation"], "tokens/fit": len(training)}
+
+    def sample(self, fitted, random, out, peers, progress):
+        model = json.loads((fitted / "model.json").read_text())
+        np.save(out / "samples.npy", np.random.default_rng(random).normal(model["mean"], model["deviation"], self.rows))
+        return {"synthetic/rows": self.rows}
+
+    def samples(self, sampled):
+        return np.load(sampled / "samples.npy")
+
+    def measure(self, fitted, sampled, generation0, out, peers, progress):
+        model = json.loads((fitted / "model.json").read_text())
+        (out / "scores.json").write_text("{}")
+        return {"w2": model["mean"] ** 2 + (model["deviation"] - 1) ** 2}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def run(store, family=None, regime=None, start="scratch", seed=0, generations=4):
+    family = family or Normal()
+    chain = make_chain(family, "a condition", regime or Regime("replace"), start, seed)
+    return list(run_chain(chain, family, store, generations))
+
+
+def numbers(generations):
+    return [(g.metrics["fit/deviation"], g.metrics["w2"]) for g in generations]
+
+
+def test_a_chain_has_one_generation_more_than_it_was_asked_to_recurse(store):
+    generations = run(store)
+    assert [generation.index for generation in generations] == [0, 1, 2, 3, 4]
+    assert set(generations[3].directories) == {"compose", "fit", "sample", "measure"}
+
+
+def test_the_same_chain_again_computes_nothing_and_gives_the_same_numbers(store):
+    first, family = run(store), Normal()
+    assert numbers(run(store, family)) == numbers(first)
+    assert family.fits == 0
+
+
+def test_a_longer_chain_computes_only_what_is_missing(store):
+    first, family = run(store, generations=2), Normal()
+    longer = run(store, family, generations=5)
+    assert numbers(longer)[:3] == numbers(first)
+    assert family.fits == 3
+
+
+@pytest.mark.parametrize("stopped_in", ["fit", "sample", "measure"])
+def test_a_chain_stopped_within_any_phase_and_resumed_equals_an_uninterrupted_one(store, tmp_path, stopped_in):
+    class Stopped(Normal):
+        """Stops like a kill: in the middle of a phase, its files half written."""
+
+        calls = 0
+
+        def _stop(self, phase, out):
+            if phase == stopped_in:
+                Stopped.calls += 1
+                if Stopped.calls == 3:
+                    (out / "half").write_text("half")
+                    raise KeyboardInterrupt
+
+        def fit(self, training, start, random, out, peers, progress):
+            self._stop("fit", out)
+            return super().fit(training, start, random, out, peers, progress)
+
+        def sample(self, fitted, random, out, peers, progress):
+            self._stop("sample", out)
+            return super().sample(fitted, random, out, peers, progress)
+
+        def measure(self, fitted, sampled, generation0, out, peers, progress):
+            self._stop("measure", out)
+            return super().measure(fitted, sampled, generation0, out, peers, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, Stopped())
+    family = Normal()
+    resumed = run(store, family)
+    assert numbers(resumed) == numbers(run(Store.open(str(tmp_path / "other"))))
+    assert family.fits == (3 if stopped_in == "fit" else 2)
+
+
+def test_chains_that_differ_only_in_the_regime_share_generation_0(store):
+    family = Normal()
+    replaced = run(store, family)
+    accumulated = run(store, family, Regime("accumulate"))
+    assert replaced[0].directories == accumulated[0].directories
+    assert replaced[1].directories["fit"] != accumulated[1].directories["fit"]
+    assert family.fits == 9
+
+
+def test_another_seed_is_another_chain(store):
+    assert numbers(run(store, seed=0))[2] != numbers(run(store, seed=1))[2]
+
+
+def test_accumulating_trains_on_all_that_came_before(store):
+    generations = run(store, regime=Regime("accumulate"))
+    assert [g.metrics["data/rows"] for g in generations] == [100, 200, 300, 400, 500]
+    assert generations[4].metrics["data/gamma"] == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("start", ["generation0", "previous"])
+def test_a_fit_starts_from_the_model_asked_for(store, start):
+    generations = run(store, start=start)
+    deviations = [g.metrics["fit/deviation"] for g in generations]
+    for index in (1, 2, 3):
+        model = json.loads((generations[index].directories["fit"] / "model.json").read_text())
+        assert model["start"] == deviations[0 if start == "generation0" else index - 1]
+
+
+def test_what_is_stored_can_be_read_without_computing(store):
+    family = Normal()
+    chain = make_chain(family, "a condition", Regime("replace"), "scratch", 0)
+    assert list(stored_generations(chain, family, store, 4)) == []
+    run(store, generations=2)
+    assert len(list(stored_generations(chain, family, store, 4))) == 3
+    assert family.fits == 0
+
+
+def test_a_phase_that_fails_its_guard_leaves_nothing_in_the_store(store):
+    class Broken(Normal):
+        def sample(self, fitted, random, out, peers, progress):
+            raise GuardFailure("a block is too short")
+
+    with pytest.raises(GuardFailure, match="too short"):
+        run(store, Broken())
+    assert not (store.root / "sample").exists()
+
+
+def test_the_store_says_of_every_generation_where_its_phases_lie(store):
+    generations = run(store, generations=1)
+    record = json.loads((store.root / "chains" / generations[0].chain.identity / "generation-001.json").read_text())
+    assert record["phases"]["fit"] == generations[1].directories["fit"].name

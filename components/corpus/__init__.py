@@ -105,7 +105,7 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
         np.save(folder / f"{split}.npy", blocks[split], allow_pickle=False)
         digests[split] = digest(blocks[split])
         metrics[f"blocks/{split}"] = len(blocks[split])
-    description = {
+    description: dict[str, Any] = {
         "name": texts.name,
         "separator": separator(encoder),
         "vocabulary_size": vocabulary_size(encoder),

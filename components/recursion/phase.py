@@ -1,5 +1,6 @@
 """A phase: found in the store, or computed by all workers together and then put there by rank 0."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -36,8 +37,13 @@ def phase(
         assert out is not None
         progress(0, 1)
         started = time.perf_counter()
-        metrics = compute(out, progress)
-        peers.barrier()
+        try:
+            metrics = compute(out, progress)
+            peers.barrier()
+        except BaseException:
+            if peers.leads:
+                shutil.rmtree(out, ignore_errors=True)  # what a kill leaves there, the next start clears
+            raise
         seconds = time.perf_counter() - started
         finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
         assert finished is not None

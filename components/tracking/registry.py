@@ -120,7 +120,7 @@ def _logged_model(study: Study, generation: Generation, run_id: str, folder: Pat
         tags |= study.origin | {"store": folder.resolve().as_uri()}
         if not full:
             tags[MLFLOW_MODEL_IS_EXTERNAL] = "true"
-        name = re.sub(r"[^\w\-]+", "-", f"{chain.condition}-seed{chain.seed}-generation-{generation.index}")
+        name = re.sub(r"[^\w\-]+", "-", f"generation-{generation.index}-{chain.condition}-seed{chain.seed}")
         params = dict(flattened(chain.settings))
         model = client.create_logged_model(experiment_id, name, run_id, tags, params, model_type=chain.family)
     _upload(client, model, generation, folder, full=full)

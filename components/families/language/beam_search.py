@@ -15,8 +15,6 @@ from transformers import OPTForCausalLM
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 TOP_K_GROUP = 32
-STEPS_BETWEEN_COMPACTIONS = 16
-LIVE = None
 
 
 def generate_blocks(
@@ -93,8 +91,7 @@ def beam_search(
         choose = _best_beams if num_beams > 1 else _best_token
         scores, parents, tokens = choose(logits, scores, seen, banned, num_beams, repetition_penalty)
         rows = (first_row + parents).flatten()
-        if repetition_penalty != 1.0 or True:
-            sequences = sequences.index_select(0, rows)
+        sequences = sequences.index_select(0, rows)
         sequences[:, length] = tokens.flatten()
         if length + 1 < prompt_length + new_tokens:
             logits = decoder.extend(tokens, rows)
@@ -160,107 +157,89 @@ def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 class _Decoder:
-    """OPT's decoder, with a key/value buffer of the prompt and then `num_beams` slots a step for every prompt.
+    """OPT's decoder on the module's own weights, with a key/value buffer: the prompt, then `num_beams` slots a step.
 
-    Written on the module's own weights: its forward knows neither beams that share a prompt nor a mask a beam.
+    Shapes are static, and slots are only ever appended: a beam that goes on from another inherits that one's row of
+    the mask instead of a copy of its keys and values.
     """
 
     def __init__(self, model: OPTForCausalLM, count: int, prompt_length: int, new_tokens: int, num_beams: int) -> None:
         config, decoder = model.config, model.model.decoder
-        self.model, self.decoder = model, decoder
+        self.decoder, self.lm_head = decoder, model.lm_head
         self.heads, self.head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self.count, self.num_beams = count, num_beams
-        self.prompt_length = prompt_length
-        self.position = self.filled = 0  # tokens of a beam so far; slots filled so far
+        self.position = self.filled = 0  # the next token's position; slots filled so far
         slots = prompt_length + (new_tokens - 1) * num_beams
-        place = {"dtype": model.dtype, "device": model.device}
-        self.keys, self.values = (
-            torch.empty(config.num_hidden_layers, count, self.heads, slots, self.head_size, **place) for _ in range(2)
-        )
-        self.mask = torch.full((count * num_beams, slots), -torch.inf, **place)
+        shape = (config.num_hidden_layers, count, self.heads, slots, self.head_size)
+        self.keys = torch.empty(shape, dtype=model.dtype, device=model.device)
+        self.values = torch.empty_like(self.keys)
+        self.mask = torch.full((count * num_beams, slots), -torch.inf, dtype=model.dtype, device=model.device)
         self.mask[:, :prompt_length] = 0
         attentions = [layer.self_attn for layer in decoder.layers]
         self.projections = [_joined(a.q_proj, a.k_proj, a.v_proj) for a in attentions]
 
     def read(self, prompts: Tensor) -> Tensor:
         """Fill the buffer with the prompts, (n, prompt length); the next token's logits, (n, vocabulary)."""
-        hidden = self._embed(prompts, 0)
-        self.position = self.filled = self.prompt_length
+        hidden = self._embed(prompts)
+        self.position = self.filled = prompts.shape[1]
         *inner, last = range(len(self.decoder.layers))
         for number in inner:
-            hidden = self._layer(number, hidden, slice(0, self.filled), slice(None))
-        # Of the last layer only the last position is asked for, but the keys and values of all.
-        hidden = self._layer(last, hidden, slice(0, self.filled), slice(self.filled - 1, None))
+            hidden = self._layer(number, hidden, 0)
+        # Of the last layer the keys and values of all positions are needed, but the output of the last one only.
+        hidden = self._layer(last, hidden, 0, last_only=True)
         return self._logits(hidden)[:, 0]
 
     def extend(self, tokens: Tensor, parent_rows: Tensor) -> Tensor:
-        """Add one token a beam, (n, num_beams); `parent_rows`, (n * num_beams,), is the beam each continues, counted through the batch.
+        """Add one token a beam.
+
+        Args:
+            tokens: (n, num_beams).
+            parent_rows: (n * num_beams,), the beam that each goes on from, counted through the batch.
 
         Returns:
             The next token's logits, (n, num_beams, vocabulary).
         """
-        hidden = self._embed(tokens, self.position)
+        hidden = self._embed(tokens[..., None])[:, :, 0]
+        first = self.filled
+        self.position, self.filled = self.position + 1, first + self.num_beams
         self.mask = self.mask.index_select(0, parent_rows)  # a beam sees what its parent saw, and itself
-        if (self.position - self.prompt_length + 1) % STEPS_BETWEEN_COMPACTIONS == 0:
-            self._compact()
-        slots = slice(self.filled, self.filled + self.num_beams)
-        self.position, self.filled = self.position + 1, slots.stop
-        self.mask.view(self.count, self.num_beams, -1)[:, :, slots].diagonal(dim1=1, dim2=2).zero_()
+        own = self.mask.view(self.count, self.num_beams, -1)[:, :, first : self.filled]
+        own.diagonal(dim1=1, dim2=2).zero_()
         for number in range(len(self.decoder.layers)):
-            hidden = self._layer(number, hidden, slots, slice(None))
+            hidden = self._layer(number, hidden, first)
         return self._logits(hidden)
 
-    def _compact(self) -> None:
-        """Drop slots that no beam descends from: after some steps most beams share all but their last few tokens."""
-        start, stop = self.prompt_length, self.filled
-        alive = self.mask.view(self.count, self.num_beams, -1)[:, :, start:stop].isfinite().any(1)
-        kept = int(alive.sum(1).max())
-        order = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :kept]
-        rows = order[:, None, :, None].expand(-1, self.heads, -1, self.head_size)
-        for buffer in (*self.keys, *self.values):
-            buffer[:, :, start : start + kept] = buffer[:, :, start:stop].gather(2, rows)
-        beams = order.repeat_interleave(self.num_beams, 0)
-        self.mask[:, start : start + kept] = self.mask[:, start:stop].gather(1, beams)
-        self.mask[:, start + kept :] = -torch.inf
-        self.filled = start + kept
-        if LIVE is not None:
-            LIVE.append((stop - start, kept))
-
-    def _embed(self, tokens: Tensor, position: int) -> Tensor:
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings of tokens (..., length) that stand at the next positions."""
         embedded = self.decoder.embed_tokens(tokens)
         if self.decoder.project_in is not None:
             embedded = self.decoder.project_in(embedded)
-        table = self.decoder.embed_positions
-        first = position + table.offset
-        if tokens.shape[1] == self.prompt_length and position == 0:
-            return embedded + table.weight[first : first + tokens.shape[1]]
-        return embedded + table.weight[first]
+        first = self.position + self.decoder.embed_positions.offset
+        return embedded + self.decoder.embed_positions.weight[first : first + tokens.shape[-1]]
 
-    def _layer(self, number: int, hidden: Tensor, slots: slice, wanted: slice) -> Tensor:
-        """One decoder layer over `hidden`, (n, positions, hidden size), whose keys and values go to `slots`."""
+    def _layer(self, number: int, hidden: Tensor, first: int, last_only: bool = False) -> Tensor:
+        """One decoder layer over `hidden`, (n, length, hidden size), which stands in the slots from `first` on."""
         layer: OPTDecoderLayer = self.decoder.layers[number]
-        before = layer.do_layer_norm_before
-        normed = layer.self_attn_layer_norm(hidden) if before else hidden
-        hidden = hidden[:, wanted] + self._attention(number, normed, slots, wanted)
+        before = layer.do_layer_norm_before  # after in OPT-350m
+        attended = self._attend(number, layer.self_attn_layer_norm(hidden) if before else hidden, first, last_only)
+        hidden = (hidden[:, -1:] if last_only else hidden) + attended
         if not before:
             hidden = layer.self_attn_layer_norm(hidden)
         normed = layer.final_layer_norm(hidden) if before else hidden
         hidden = hidden + layer.fc2(layer.activation_fn(layer.fc1(normed)))
         return hidden if before else layer.final_layer_norm(hidden)
 
-    def _attention(self, number: int, hidden: Tensor, slots: slice, wanted: slice) -> Tensor:
+    def _attend(self, number: int, hidden: Tensor, first: int, last_only: bool) -> Tensor:
         projected = functional.linear(hidden, *self.projections[number])
-        split = projected.unflatten(-1, (3, self.heads, self.head_size)).permute(2, 0, 3, 1, 4)
-        query, keys, values = split.unbind()
-        self.keys[number][:, :, slots], self.values[number][:, :, slots] = keys, values
-        if slots.start == 0:
-            mask = None
-            causal = wanted == slice(None)
-            query = query[:, :, wanted]
+        query, keys, values = projected.unflatten(-1, (3, self.heads, self.head_size)).permute(2, 0, 3, 1, 4)
+        self.keys[number, :, :, first : self.filled] = keys
+        self.values[number, :, :, first : self.filled] = values
+        mask, causal = None, False
+        if first == 0:
+            query, causal = (query[:, :, -1:], False) if last_only else (query, True)
         else:
-            keys, values = self.keys[number][:, :, : self.filled], self.values[number][:, :, : self.filled]
+            keys, values = self.keys[number, :, :, : self.filled], self.values[number, :, :, : self.filled]
             mask = self.mask.view(self.count, 1, self.num_beams, -1)[..., : self.filled]
-            causal = False
         attended = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=causal)
         return self.decoder.layers[number].self_attn.out_proj(attended.transpose(1, 2).flatten(2))
 
@@ -269,7 +248,7 @@ class _Decoder:
             hidden = self.decoder.final_layer_norm(hidden)
         if self.decoder.project_out is not None:
             hidden = self.decoder.project_out(hidden)
-        return self.model.lm_head(hidden)
+        return self.lm_head(hidden)
 
 
 def _joined(*layers: nn.Linear) -> tuple[Tensor, Tensor | None]:

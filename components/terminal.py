@@ -1,6 +1,7 @@
 """What a person sees while a study runs: the plan, where every chain is and how long still, the closing table.
 
-At a terminal the lines move; elsewhere (a log, CI) a line is printed for every finished generation.
+At a terminal the lines move; elsewhere (a log, CI) a line is printed for every finished generation, and now and then
+between them.
 """
 
 import time
@@ -14,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from components.recursion.records import PHASES, Chain, Generation
+
+SECONDS_BETWEEN_LINES = 20
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -30,6 +33,7 @@ class StudyProgress:
     expected: Mapping[str, Mapping[tuple[int, str], float]]
     done: dict[str, float] = field(default_factory=dict)
     _worked: float = 0.0
+    _printed: float = 0.0
     _began: float = field(default_factory=time.monotonic)
     _bars: dict[str, TaskID] = field(default_factory=dict)
 
@@ -91,6 +95,9 @@ class StudyProgress:
             )
         self._progress.update(self._bars[work], completed=self.done[work], now=now)
         self._progress.update(self._all, completed=sum(self.done.values()), now=self.time_left())
+        if not console.is_terminal and time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            console.print(f"{self.names[work]}: {now}; {self.time_left()}")
 
     def _total(self) -> float:
         return sum(sum(phases.values()) for phases in self.expected.values())

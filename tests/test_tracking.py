@@ -376,7 +376,7 @@ def test_an_interrupted_study_is_continued_with_every_chain_generation_and_step_
     record(interrupted, everything_made[chain.identity, 0])
     record(interrupted, everything_made[other.identity, 0])
     record(interrupted, everything_made[other.identity, 1])
-    with pytest.raises(OSError):  # dies in the middle of a generation: its run and model are there, its numbers are not
+    with pytest.raises(OSError, match="no such file"):  # midway: its run and model are there, its numbers are not
         record(interrupted, everything_made[chain.identity, 1], {"samples.md": project / "no such file"})
 
     continued = make_study(project)
@@ -480,7 +480,8 @@ def test_a_metric_that_is_not_a_number_is_kept(project: Path, chain: Chain, mode
     generation = make_generation(project / "store", chain, 0, model_folder)
     run_id = record(study, replace(generation, metrics={"test/perplexity": math.nan, "seconds/fit": math.inf}))
     metrics = study.tracking.client.get_run(run_id).data.metrics
-    assert math.isnan(metrics["test/perplexity"]) and metrics["seconds/fit"] > 1e300
+    assert math.isnan(metrics["test/perplexity"])
+    assert metrics["seconds/fit"] > 1e300
 
 
 # What a user can have got wrong
@@ -518,13 +519,14 @@ def test_a_tracking_store_that_cannot_be_is_one_line_within_seconds(
         connect(TrackingSettings(), "recursion", project)
     assert time.monotonic() - begin_time < 6
     assert caught.value.field == "MLFLOW_TRACKING_URI"
-    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_run_id_or_an_experiment_that_is_gone_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking = connect(TrackingSettings(), "recursion", project)
     tracking.client.delete_experiment(tracking.experiment.experiment_id)
-    with pytest.raises(BadInput, match="tracking.experiment = recursion"):
+    with pytest.raises(BadInput, match=r"tracking\.experiment = recursion"):
         connect(TrackingSettings(), "recursion", project)
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(BadInput, match="MLFLOW_RUN_ID"):
@@ -688,7 +690,7 @@ def test_a_server_that_is_away_for_a_while_costs_no_result(
     assert address(study).startswith(f"http://127.0.0.1:{wire.port}/#/experiments/")
     record(study, generations[0], samples)
 
-    for index, lose_answer, step in ((1, False, 12), (2, True, 5)):  # hangs up before a request takes effect, or after
+    for index, lose_answer, step in ((1, False, 13), (2, True, 6)):  # hangs up before a request takes effect, or after
         wire.lose_answer = lose_answer
         for patience in range(0, 100, step):
             wire.patience = patience

@@ -52,6 +52,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     Raises:
         BadInput: nothing answers at the address.
     """
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would let every other program go first
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))

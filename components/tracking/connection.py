@@ -83,12 +83,21 @@ def reaching(tracking: Tracking) -> Iterator[None]:
     """Turns the errors of a store that is away for now into `TrackingUnavailable`; all others pass as they are."""
     try:
         yield
-    except requests.RequestException as error:
-        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error}") from error
-    except MlflowException as error:
-        if error.error_code not in _PASSING_ERRORS:
+    except (requests.RequestException, MlflowException) as error:
+        if not _passes(error):
             raise
-        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error.message}") from error
+        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error}") from error
+
+
+def _passes(error: BaseException | None) -> bool:
+    """MLflow wraps some errors of the connection into "invalid parameter"; what lies below them tells."""
+    while error is not None:
+        if isinstance(error, requests.RequestException):
+            return True
+        if isinstance(error, MlflowException) and error.error_code in _PASSING_ERRORS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def without_password(uri: str) -> str:

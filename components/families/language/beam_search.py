@@ -64,17 +64,19 @@ def beam_search(
 
     Args:
         prompts: int64 (n, prompt length) on the model's device, no padding.
-        repetition_penalty: Keskar et al. 2019 (arXiv 1909.05858) as transformers applies it, to every token of prompt and continuation:
-            several beams multiply its log-probability, greedy search (one beam) divides its logit, or multiplies it where negative.
+        repetition_penalty: of Keskar et al. 2019 (arXiv 1909.05858) as transformers applies it, to every token that
+            occurs in prompt or continuation: several beams multiply its log-probability by the penalty; greedy search
+            (one beam) multiplies its logit where that is negative and divides it where it is positive.
 
     Returns:
-        tokens, int64 (n, new_tokens), and scores, float32 (n,), in nats: the sum of what the beams are ranked by, that
-        is the continuation's log-likelihood under the model where the penalty is 1 (transformers' `sequences_scores` is this divided by
-        `new_tokens`). Greedy search ranks nothing by its score, which is the log-likelihood whatever the penalty.
-        `</s>` keeps its share of the probability: it is banned after the normalisation.
+        tokens, int64 (n, new_tokens), and scores, float32 (n,), in nats: the sum of what beams are ranked by. With a
+        penalty of 1 that is the continuation's log-likelihood under the model, and transformers' `sequences_scores`
+        times `new_tokens`. Greedy search's score is the log-likelihood whatever the penalty. `</s>` keeps its share of
+        the probability: it is banned after the normalisation.
 
     Raises:
-        ValueError: no beam or no token asked for, a penalty that is not positive, more beams than half the vocabulary, or a sequence longer than the model's positions.
+        ValueError: no beam or no token asked for, a penalty that is not positive, more beams than half the vocabulary,
+            or a sequence longer than the model's positions.
     """
     count, prompt_length = prompts.shape
     _check(model, prompt_length, new_tokens, num_beams, repetition_penalty)
@@ -96,7 +98,8 @@ def beam_search(
         if length + 1 < prompt_length + new_tokens:
             logits = decoder.extend(tokens, rows)
     best = sequences.view(count, num_beams, -1)[:, 0, prompt_length:]
-    assert best.shape == (count, new_tokens) and scores.shape == (count, num_beams)
+    assert best.shape == (count, new_tokens)
+    assert scores.shape == (count, num_beams)
     return best, scores[:, 0]
 
 
@@ -252,12 +255,12 @@ class _Decoder:
 
 
 def _joined(*layers: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    biases = [layer.bias for layer in layers]
-    return torch.cat([layer.weight for layer in layers]), None if biases[0] is None else torch.cat(biases)
+    biases = tuple(layer.bias for layer in layers)
+    return torch.cat(tuple(layer.weight for layer in layers)), None if biases[0] is None else torch.cat(biases)
 
 
 def _separators(model: OPTForCausalLM) -> list[int]:
-    ids = model.config.eos_token_id
+    ids: list[int] | int | None = model.config.eos_token_id
     return ids if isinstance(ids, list) else [] if ids is None else [ids]
 
 
@@ -271,7 +274,8 @@ def _check(model: OPTForCausalLM, prompt_length: int, new_tokens: int, num_beams
         raise ValueError(f"a prompt of {prompt_length} and {new_tokens} new tokens: both must be at least 1")
     if prompt_length + new_tokens > config.max_position_embeddings:
         raise ValueError(
-            f"a prompt of {prompt_length} and {new_tokens} new tokens exceed the model's {config.max_position_embeddings} positions"
+            f"a prompt of {prompt_length} and {new_tokens} new tokens exceed "
+            f"the model's {config.max_position_embeddings} positions"
         )
     if not penalty > 0:
         raise ValueError(f"repetition_penalty is {penalty}, must be positive")

@@ -7,6 +7,7 @@ perplexity; here every token weighs the same, and deviations are taken over sequ
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 LOGITS_AT_ONCE = 2**26
-"""Logits held at a time if no batch size is given: 256 MiB in fp32, for 64-token blocks 20 of OPT's, 512 of a 2,048-token vocabulary."""
+"""Held at a time if no batch size is given: 256 MiB in fp32, 20 blocks of 64 tokens with OPT's vocabulary."""
 
 
 def token_losses(
@@ -37,7 +38,8 @@ def token_losses(
         float32 (n, length - 1), in nats: transformers' `loss` is their mean.
     """
     first = next(model.parameters())
-    size = batch_size or max(1, LOGITS_AT_ONCE // (_vocabulary(model) * blocks.shape[1]))
+    inside: Any = getattr(model, "module", model)  # an engine has the model inside
+    size = batch_size or max(1, LOGITS_AT_ONCE // (inside.config.vocab_size * blocks.shape[1]))
     losses = np.empty((len(blocks), blocks.shape[1] - 1), np.float32)
     training = model.training
     model.eval()
@@ -90,11 +92,3 @@ def sequence_perplexity(losses: np.ndarray) -> tuple[float, float]:
     """
     each = np.exp(sequence_losses(losses))
     return float(each.mean()), float(each.std(ddof=1)) if len(each) > 1 else 0.0
-
-
-def _vocabulary(model: nn.Module) -> int:
-    config = getattr(model, "config", None)
-    size = getattr(config, "vocab_size", None)
-    if size is None:  # an engine has a configuration of its own, and the model inside
-        size = model.module.config.vocab_size
-    return int(size)

@@ -1,0 +1,105 @@
+"""Perplexity against transformers' own loss and against models whose perplexity is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers import OPTConfig, OPTForCausalLM
+
+from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
+
+
+def small_model(seed: int, vocabulary: int = 60, dropout: float = 0.1) -> OPTForCausalLM:
+    torch.manual_seed(seed)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64}
+    return OPTForCausalLM(
+        OPTConfig(vocab_size=vocabulary, max_position_embeddings=32, init_std=0.2, dropout=dropout, **size)
+    )
+
+
+def random_blocks(count: int, length: int, vocabulary: int = 60, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, vocabulary, (count, length), dtype=np.int32)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(1, 7),
+    length=st.integers(2, 32),
+    batch_size=st.integers(1, 8) | st.none(),
+)
+def test_the_mean_loss_equals_that_of_transformers(seed: int, count: int, length: int, batch_size: int | None) -> None:
+    model, blocks = small_model(seed).eval(), random_blocks(count, length, seed=seed)
+    losses = token_losses(model, blocks, batch_size=batch_size)
+    ids = torch.from_numpy(blocks.astype(np.int64))
+    with torch.no_grad():
+        expected = float(model(input_ids=ids, labels=ids).loss)
+        each = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
+    assert losses.shape == (count, length - 1)
+    assert losses.dtype == np.float32
+    assert losses.mean(dtype=np.float64) == pytest.approx(expected, rel=1e-5)
+    assert perplexity(losses, blocks) == pytest.approx(math.exp(expected), rel=1e-5)
+    np.testing.assert_allclose(sequence_losses(losses), each, rtol=1e-5)
+
+
+def test_a_model_that_knows_nothing_has_the_vocabulary_s_size_as_its_perplexity() -> None:
+    model = small_model(0)
+    nn.init.zeros_(model.lm_head.weight)
+    blocks = random_blocks(5, 16)
+    losses = token_losses(model, blocks)
+    assert perplexity(losses, blocks) == pytest.approx(60, rel=1e-5)
+    assert sequence_perplexity(losses) == pytest.approx((60, 0), abs=1e-3)
+
+
+def test_a_block_is_scored_without_the_blocks_beside_it() -> None:
+    model, blocks = small_model(1), random_blocks(6, 16)
+    np.testing.assert_allclose(token_losses(model, blocks)[3:4], token_losses(model, blocks[3:4]), rtol=1e-5)
+
+
+def test_dropout_is_off_while_scoring_and_back_on_afterwards() -> None:
+    model, blocks = small_model(2, dropout=0.5).train(), random_blocks(4, 16)
+    np.testing.assert_array_equal(token_losses(model, blocks), token_losses(model, blocks))
+    assert model.training
+
+
+def test_separator_targets_can_be_left_out() -> None:
+    blocks = np.array([[2, 5, 2, 7], [9, 2, 2, 8]], np.int32)
+    losses = np.array([[1.0, 10.0, 2.0], [20.0, 30.0, 3.0]], np.float32)
+    assert perplexity(losses, blocks, separator=2) == pytest.approx(math.exp((1 + 2 + 3) / 3))
+    assert perplexity(losses, blocks) == pytest.approx(math.exp(66 / 6))
+    assert math.isnan(perplexity(losses[:, 1:2], blocks[:, 1:3], separator=2))
+
+
+def test_the_deviation_is_over_sequences_and_not_the_exponential_of_the_losses_deviation() -> None:
+    losses = np.log(np.array([[2.0, 8.0], [16.0, 1.0], [9.0, 4.0]], np.float32))  # perplexities 4, 4 and 6
+    mean, deviation = sequence_perplexity(losses)
+    assert mean == pytest.approx(14 / 3)
+    assert deviation == pytest.approx(np.std([4, 4, 6], ddof=1))
+
+
+def test_losses_of_other_blocks_are_refused() -> None:
+    with pytest.raises(ValueError, match="are not those of blocks"):
+        perplexity(np.zeros((2, 3), np.float32), random_blocks(2, 5))
+
+
+def test_progress_counts_blocks_up_to_all_of_them() -> None:
+    calls: list[tuple[int, int]] = []
+    token_losses(small_model(0), random_blocks(5, 8), batch_size=2, progress=lambda *call: calls.append(call))
+    assert calls == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_an_engine_around_the_model_is_scored_like_the_model() -> None:
+    class Engine(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module, self.config = module, {"train_batch_size": 8}  # as DeepSpeed's engine has it
+
+        def forward(self, **inputs: object) -> object:
+            return self.module(**inputs)
+
+    model, blocks = small_model(3), random_blocks(3, 8)
+    np.testing.assert_array_equal(token_losses(Engine(model), blocks), token_losses(model, blocks))

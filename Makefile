@@ -10,8 +10,9 @@ STORE := sqlite:///$(CURDIR)/mlflow.db
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
 
-ui: .venv/made  ## browse the runs, figures, lineage and models on http://127.0.0.1:5000
-	mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination ./mlartifacts
+ui: .venv/made  ## browse the runs, figures, lineage and models
+	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+	mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination $(CURDIR)/mlartifacts
 
 test: .venv/made  ## every quick test, in under ten minutes on two cores
 	pytest -n 2 --dist worksteal -m "not faults"

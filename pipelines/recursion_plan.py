@@ -33,12 +33,14 @@ class Plan:
     base: BaseWork | None
     chains: Sequence[ChainWork]
     costs: dict[str, GenerationCost]
+    side_by_side: int
 
     def expected(self, name: str) -> dict[tuple[int, str], float]:
-        """Seconds expected of every phase of a piece of work by (generation, phase); progress is weighed by them."""
+        """What every phase of a piece of work by (generation, phase) is expected to add to the study's wall time."""
         seconds = self.costs[name].seconds
         if name == BASE:
             return {(-1, "pretrain"): seconds["fit"]}
+        seconds = {kind: value / self.side_by_side for kind, value in seconds.items()}
         generations = next(work.generations for work in self.chains if work.chain.identity == name)
         return {(index, kind): value for index in range(generations + 1) for kind, value in seconds.items()}
 
@@ -110,7 +112,8 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
         for seed in settings.seeds:
             chain = make_chain(family, name, regime, start, seed)
             chains.append(ChainWork(chain, family, store.root, settings.generations))
-    return Plan(data, base, chains, _costs(settings, size, data, base, chains))
+    side_by_side = min(len(chains), max(1, cluster.local_workers() // train.workers))
+    return Plan(data, base, chains, _costs(settings, size, data, base, chains), side_by_side)
 
 
 def _family(plain: LanguageFamily, condition: ConditionSettings) -> LanguageFamily:
@@ -195,10 +198,8 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     size = plan.chains[0].family.size
     chains = [plan.costs[work.chain.identity] for work in plan.chains]
     base = plan.costs.get(BASE)
-    side_by_side = max(1, cluster.local_workers() // settings.train.workers)
-    seconds = sum(sum(cost.seconds.values()) for cost in chains) * steps / side_by_side + (
-        base.seconds["fit"] if base else 0
-    )
+    work = sum(sum(cost.seconds.values()) for cost in chains) * steps / plan.side_by_side
+    seconds = work + (base.seconds["fit"] if base else 0.0)
     flops = sum(cost.flops for cost in chains) * steps + (base.flops if base else 0)
     parameters = opt.parameter_count(size)
     console.print(
@@ -232,10 +233,6 @@ def check_disk(plan: Plan, store: Store) -> None:
 
 
 def _minutes(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

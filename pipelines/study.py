@@ -5,6 +5,7 @@ store is the truth; what MLflow could not take for now is kept in line and writt
 """
 
 import hashlib
+import signal
 import sys
 import time
 from collections import deque
@@ -34,6 +35,7 @@ BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
     """Run an entry point and end the process: 0, or 2 with one line for each fault of the input, 1 for failed chains."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what `mlflow run` sends on Ctrl-C
     try:
         command(arguments)
     except BadInput as fault:

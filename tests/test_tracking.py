@@ -101,7 +101,7 @@ def make_chain(condition: str, seed: int) -> Chain:
     identity = hashlib.sha256(f"{condition} {seed}".encode()).hexdigest()
     settings = {
         "condition": {"regime": "replace", "real_fraction": 0.0},
-        "generate": {"num_beams": 3, "repetition_penalty": 1.0},
+        "sample": {"num_beams": 3, "repetition_penalty": 1.0},
         "train": {"epochs": 3},
     }
     return Chain("language", condition, seed, identity, settings)

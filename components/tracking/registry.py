@@ -190,8 +190,8 @@ def _signature(generation: Generation) -> ModelSignature:
         tokens = schema.field("tokens").type.list_size
     params = [
         ParamSpec("max_new_tokens", DataType.long, tokens),
-        ParamSpec("num_beams", DataType.long, int(settings.get("generate.num_beams", 5))),
-        ParamSpec("repetition_penalty", DataType.double, float(settings.get("generate.repetition_penalty", 1.0))),
+        ParamSpec("num_beams", DataType.long, int(settings.get("sample.num_beams", 5))),
+        ParamSpec("repetition_penalty", DataType.double, float(settings.get("sample.repetition_penalty", 1.0))),
         ParamSpec("do_sample", DataType.boolean, False),
     ]
     text = Schema([ColSpec(DataType.string)])

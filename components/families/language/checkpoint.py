@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
 from transformers import OPTConfig, OPTForCausalLM
@@ -23,6 +23,7 @@ from components.corpus import hub
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 CONVERSION = ("SFconvertbot", "Adding `safetensors` variant of this model")
+SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 Entry = TypeVar("Entry")
@@ -82,17 +83,14 @@ def _on_hub(name: str, download: bool) -> Checkpoint:
         ) from None
     siblings = {file.rfilename: file for file in info.siblings or ()}
     _check_listing(name, siblings, "on the Hub")
-    if download:
-        folder = Path(
-            snapshot_download(
-                name, revision=revision, allow_patterns=["config.json", WEIGHTS, INDEX, "model-*.safetensors"]
-            )
-        )
-        return Checkpoint(folder / "config.json", folder)
-    digests = {
-        file: entry.lfs.sha256 for file, entry in siblings.items() if file.endswith(".safetensors") and entry.lfs
-    }
-    return Checkpoint(Path(hf_hub_download(name, "config.json", revision=revision)), None, digests)
+    weights = [WEIGHTS] if WEIGHTS in siblings else [file for file in siblings if SHARD.fullmatch(file)]
+    config = Path(hf_hub_download(name, "config.json", revision=revision))
+    if not download:
+        large = {file: siblings[file].lfs for file in weights}
+        return Checkpoint(config, None, {file: entry.sha256 for file, entry in large.items() if entry})
+    for file in weights if WEIGHTS in siblings else [INDEX, *weights]:
+        hf_hub_download(name, file, revision=revision)
+    return Checkpoint(config, config.parent)
 
 
 def _conversion(api: HfApi, name: str) -> str | None:

@@ -31,7 +31,7 @@ class Plan:
 
     corpus: corpus.Corpus
     base: BaseWork | None
-    chains: Sequence[ChainWork]
+    chains: Sequence[ChainWork[LanguageFamily]]
     costs: dict[str, GenerationCost]
     side_by_side: int
 
@@ -168,7 +168,7 @@ def _costs(
     size: opt.ModelSize,
     data: corpus.Corpus,
     base: BaseWork | None,
-    chains: Sequence[ChainWork],
+    chains: Sequence[ChainWork[LanguageFamily]],
 ) -> dict[str, GenerationCost]:
     """By piece of work, what one generation of it costs; for the base model, its pretraining."""
     block = settings.corpus.block_size

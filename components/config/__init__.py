@@ -34,7 +34,7 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     if preset not in presets():
         raise BadInput("preset", preset, f"no such preset; there are {', '.join(presets())}")
     text = (resources.files("components.config") / "presets" / f"{preset}.yaml").read_text()
-    merged = OmegaConf.create(text)
+    merged: Any = OmegaConf.create(text)
     for name, value in given.items():
         try:
             merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([f"{name}={value}"]))

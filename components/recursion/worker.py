@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from components.recursion.family import Family, Progress
 from components.recursion.loop import run_chain
@@ -18,12 +18,15 @@ Send = Callable[[Mapping[str, Any]], None]
 SECONDS_BETWEEN_REPORTS = 0.5
 
 
+AnyFamily = TypeVar("AnyFamily", bound=Family)
+
+
 @dataclass(frozen=True)
-class ChainWork:
+class ChainWork(Generic[AnyFamily]):
     """One chain to be run, as it travels to the workers of its group."""
 
     chain: Chain
-    family: Family
+    family: AnyFamily
     store: Path
     generations: int
 

@@ -31,7 +31,7 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a model lies: `weights` is a folder with safetensors, or None where they are on the Hub only, with `digests` by file."""
+    """`weights` is a folder with safetensors, or None where they are on the Hub only: then `digests` holds their SHA-256."""
 
     config: Path
     weights: Path | None
@@ -39,6 +39,11 @@ class Checkpoint:
 
 
 def locate(name: str, download: bool) -> Checkpoint:
+    """Find a model by folder, in the Hub's cache, or on the Hub; its weights are fetched from there if `download`.
+
+    Raises:
+        BadInput: nothing there, the Hub out of reach, or no safetensors.
+    """
     folder = Path(name).expanduser()
     if folder.is_dir():
         _check_listing(name, [file.name for file in folder.iterdir()], "in this folder")
@@ -51,8 +56,8 @@ def locate(name: str, download: bool) -> Checkpoint:
 
 
 def _cached(name: str) -> Checkpoint | None:
-    """A Hub model in the cache of `huggingface_hub`: its configuration and weights may be of different revisions there,
-    since the conversion bot's pull request has only been asked for the weights."""
+    """A model in the Hub's cache. Its configuration and its weights may be of different revisions there, since
+    transformers asks the conversion bot's pull request for the weights only."""
     repository = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
     references = sorted((repository / "refs").rglob("*"), key=lambda path: (path.name != "main", path))
     snapshots = [repository / "snapshots" / path.read_text().strip() for path in references if path.is_file()]
@@ -94,9 +99,9 @@ def _on_hub(name: str, download: bool) -> Checkpoint:
 
 
 def _conversion(api: HfApi, name: str) -> str | None:
-    """The revision in which the Hub's bot offers a pickled model as safetensors."""
+    """The revision in which the Hub's bot offers a pickled model as safetensors; anybody may write under its title."""
     for discussion in api.get_repo_discussions(name, author=CONVERSION[0], discussion_type="pull_request"):
-        if discussion.title == CONVERSION[1] and discussion.status == "open":
+        if (discussion.author, discussion.title, discussion.status) == (*CONVERSION, "open"):
             return discussion.git_reference
     return None
 
@@ -143,7 +148,7 @@ def configuration(name: str, path: Path) -> OPTConfig:
         with torch.device("meta"):
             OPTForCausalLM(config)
     except Exception as error:  # whatever of Python's own errors an odd value provokes in transformers
-        reason = str(error).splitlines()[-1].strip()
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise BadInput("model.name", name, f"its config.json makes no OPT: {reason}") from None
     return config
 
@@ -175,8 +180,8 @@ def check_weights(name: str, config: OPTConfig, folder: Path) -> None:
 def by_name(config: OPTConfig, entries: dict[str, Entry]) -> dict[str, Entry]:
     """A checkpoint's entries under the names that `OPTForCausalLM` has for them.
 
-    Meta's own checkpoints hold the bare decoder; and of a tied embedding only one of its two names is written, in the
-    Hub's safetensors of OPT-125m that of the output layer (transformers issue 43159).
+    Meta's own checkpoints hold the bare decoder; and of a tied embedding safetensors hold one name only, whichever
+    their writer chose (transformers issue 43159: OPT-125m came back without its embedding).
     """
     entries = {re.sub("^decoder", "model.decoder", key): entry for key, entry in entries.items()}
     embedding, output = "model.decoder.embed_tokens.weight", "lm_head.weight"

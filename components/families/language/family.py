@@ -167,10 +167,7 @@ class LanguageFamily:
         for name, (folder, blocks) in sets.items():
             model = opt.load(folder / "model").to(_device()).eval()
             part = blocks[peers.share(len(blocks))]
-            start = seen
-            losses[name] = token_losses(
-                model, part, progress=lambda done, _, start=start: progress(start + done, total)
-            )
+            losses[name] = token_losses(model, part, progress=_further(progress, seen, total))
             seen += len(part)
         parts = _exchange(out, "scores", losses, peers)
         if parts is None:
@@ -323,6 +320,11 @@ def _guard_generation0(fitted: Path) -> None:
         raise GuardFailure(
             f"generation 0 is no better than its start: validation loss {losses[0]:.4f}, then {losses[1:].min():.4f}"
         )
+
+
+def _further(progress: Progress, before: int, total: int) -> Progress:
+    """Progress of one of several parts, told as progress of the whole."""
+    return lambda done, _: progress(before + done, total)
 
 
 def _device() -> torch.device:

@@ -43,7 +43,7 @@ class ModelSize:
 def create(size: ModelSize, seed: int) -> OPTForCausalLM:
     """An OPT of this size with random weights, built as OPT-125m is; the global random state is left as it was.
 
-    Weights are drawn as transformers draws them (normal, 0.02), but each once: its constructor takes 7 times as long.
+    Weights are drawn as transformers draws them (normal, 0.02), but each once: its constructor takes twice as long.
     """
     config = OPTConfig(
         vocab_size=size.vocabulary_size,

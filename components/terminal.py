@@ -4,6 +4,7 @@ At a terminal the lines move; elsewhere (a log, CI) a line is printed for every 
 between them.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from components.recursion.records import PHASES, Chain, Generation
 
 SECONDS_BETWEEN_LINES = 20
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass
@@ -103,12 +104,23 @@ class StudyProgress:
         return sum(sum(phases.values()) for phases in self.expected.values())
 
 
+def print_closing_table(title: str, frame: pd.DataFrame) -> None:
+    """What `closing_table` gives, with each mean and its standard deviation over seeds in one column."""
+    shown = frame.assign(
+        test_perplexity=[
+            f"{mean:,.1f}" + (f" ± {deviation:,.1f}" if pd.notna(deviation) else "")
+            for mean, deviation in zip(frame["test_perplexity"], frame["test_perplexity_std"], strict=True)
+        ]
+    ).drop(columns="test_perplexity_std")
+    print_table(title, shown.rename(columns=lambda name: name.replace("_", " ")))
+
+
 def print_table(title: str, frame: pd.DataFrame) -> None:
     """A table whose numbers are readable as they stand."""
     table = Table(title=title, title_justify="left")
     for column in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[column])
-        table.add_column(str(column), justify="right" if numeric else "left")
+        table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(value) for value in row))
     console.print(table)

@@ -56,7 +56,8 @@ def recursion(arguments: Sequence[str]) -> None:
     )
     with closing(study):
         recorder = _run(settings, store, plan, study)
-        recorder.close(f"Recursion: preset {settings.preset}", resolved)
+        base = plan.base.find() if plan.base else None
+        recorder.close(f"Recursion: preset {settings.preset}", resolved, base.metrics if base else {})
 
 
 def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study) -> Recorder:

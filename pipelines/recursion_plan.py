@@ -89,7 +89,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
         num_beams=settings.generate.num_beams,
         repetition_penalty=settings.generate.repetition_penalty,
         precision=settings.generate.precision,
-        batch_size=settings.generate.batch_size or 64,
+        batch_size=settings.generate.batch_size,
     )
     plain = LanguageFamily(prepared.directory, size, None, recipe, decoding, train.engine, train.zero_stage)
     base = None

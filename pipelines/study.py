@@ -25,7 +25,7 @@ from components.figures.report import write_report
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
 from components.recursion.records import Generation
-from components.terminal import StudyProgress, console, print_table
+from components.terminal import StudyProgress, console, print_closing_table
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS_BETWEEN_TRIES = 5
@@ -133,8 +133,8 @@ class Recorder:
         ]
         return pd.concat(frames, ignore_index=True)
 
-    def close(self, title: str, settings: Mapping[str, Any]) -> None:
-        """Figures, report and closing table of what was finished; ends the study's run."""
+    def close(self, title: str, settings: Mapping[str, Any], summary: Mapping[str, float]) -> None:
+        """Figures, report and closing table of what was finished; ends the study's run with `summary` as its numbers."""
         self.flush()
         metrics = self.metrics()
         with TemporaryDirectory() as folder:
@@ -142,13 +142,18 @@ class Recorder:
             samples = [sample for generation in self._in_order() for sample in self.samples(generation)]
             report = write_report(Path(folder) / "report.html", title, settings, metrics, figures, samples)
             tracking.close_study(
-                self.study, "FINISHED", metrics=metrics, figures=Path(folder) / "figures", report=report
+                self.study,
+                "FINISHED",
+                metrics=metrics,
+                figures=Path(folder) / "figures",
+                report=report,
+                summary=summary,
             )
-        print_table(title, closing_table(metrics))
+        print_closing_table(title, closing_table(metrics))
         console.print(f"Browse it with `make ui`: {tracking.address(self.study)}")
 
     def _in_order(self) -> list[Generation]:
-        names = list(dict.fromkeys(self.progress.names))
+        names = list(self.progress.names)
         return sorted(
             self.generations.values(), key=lambda generation: (names.index(generation.chain.identity), generation.index)
         )

@@ -41,7 +41,13 @@ class Place:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The study to its end."""
         return subprocess.run(
-            self.command(*arguments), cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            self.command(*arguments),
+            cwd=PROJECT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
         )
 
     def kill_in(self, phase: str, *arguments: str) -> None:

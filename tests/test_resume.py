@@ -47,4 +47,9 @@ def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: 
     assert ended.returncode == 0, ended.stderr[-2000:]
     after = undisturbed.phases()
     assert {name: after[name] for name in before} == before
-    assert sorted(name.split("/")[0] for name in after.keys() - before.keys()) == ["compose", "fit", "measure", "sample"]
+    assert sorted(name.split("/")[0] for name in after.keys() - before.keys()) == [
+        "compose",
+        "fit",
+        "measure",
+        "sample",
+    ]

@@ -72,10 +72,19 @@ def test_an_interpolation_in_a_value_is_kept_as_text_and_reads_nothing_of_the_en
 FAULTS = {
     "unknown preset": (["--preset", "nothing"], r"^preset = nothing: no such preset; there are .*laptop"),
     "unknown field": (["--corpus.pth", "x"], r"^corpus\.pth = x: no such setting; there are path, "),
-    "unknown field of a condition": (["--conditions.a.real", "1"], r"^conditions\.a\.real = 1: no such setting; .*real_fraction"),
+    "unknown field of a condition": (
+        ["--conditions.a.real", "1"],
+        r"^conditions\.a\.real = 1: no such setting; .*real_fraction",
+    ),
     "wrong type": (["--generations", "many"], r"^generations = many: .*integer"),
-    "fraction beyond one": (["--conditions.a.real_fraction", "1.5"], r"^conditions\.a\.real_fraction = 1.5: .*less than or equal to 1"),
-    "fraction below zero": (["--conditions.a.real_fraction", "-0.5"], r"^conditions\.a\.real_fraction = -0.5: .*greater"),
+    "fraction beyond one": (
+        ["--conditions.a.real_fraction", "1.5"],
+        r"^conditions\.a\.real_fraction = 1.5: .*less than or equal to 1",
+    ),
+    "fraction below zero": (
+        ["--conditions.a.real_fraction", "-0.5"],
+        r"^conditions\.a\.real_fraction = -0.5: .*greater",
+    ),
     "fraction with another regime": (
         ["--conditions.a.real_fraction", "0.5", "--conditions.a.regime", "accumulate"],
         r"^conditions\.a = .*: real_fraction 0.5 belongs to regime=replace",
@@ -83,7 +92,10 @@ FAULTS = {
     "generations below zero": (["--generations", "-1"], r"^generations = -1: .*greater than or equal to 0"),
     "no beams": (["--generate.num_beams", "0"], r"^generate\.num_beams = 0: .*greater than or equal to 1"),
     "no epochs": (["--conditions.a.epochs", "0"], r"^conditions\.a\.epochs = 0"),
-    "unknown regime": (["--conditions.a.regime", "pool"], r"^conditions\.a\.regime = pool: .*'replace', 'subsample' or 'accumulate'"),
+    "unknown regime": (
+        ["--conditions.a.regime", "pool"],
+        r"^conditions\.a\.regime = pool: .*'replace', 'subsample' or 'accumulate'",
+    ),
     "no seeds": (["--seeds", "0"], r"^seeds"),
     "unknown engine": (["--train.engine", "jax"], r"^train\.engine = jax"),
     "ZeRO 4": (["--train.zero_stage", "4"], r"^train\.zero_stage = 4: .*less than or equal to 3"),
@@ -107,4 +119,8 @@ def test_a_fault_is_named_in_one_line_with_field_value_and_remedy(fault):
 def test_every_fault_has_a_line_of_its_own():
     with pytest.raises(BadInput) as caught:
         load("--generations", "-1", "--corpus.pth", "x", "--train.engine", "jax")
-    assert [line.split(" = ")[0] for line in str(caught.value).splitlines()] == ["generations", "corpus.pth", "train.engine"]
+    assert [line.split(" = ")[0] for line in str(caught.value).splitlines()] == [
+        "generations",
+        "corpus.pth",
+        "train.engine",
+    ]

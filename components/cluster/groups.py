@@ -8,6 +8,7 @@ writes to MLflow and draws the progress is one writer.
 
 import queue
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -98,6 +99,7 @@ def _run_group(
         work(Peers(context.get_world_rank(), context.get_world_size()), messages.put)
 
     for attempt in range(max_failures + 1):
+        run = f"{name.replace(' ', '-')[:12]}-{uuid.uuid4().hex[:8]}"  # Ray Train resumes by name; here the store does
         trainer = TorchTrainer(
             serve,
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
@@ -105,7 +107,7 @@ def _run_group(
                 num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})}
             ),
             run_config=RunConfig(
-                name=f"{name[:12]}-{uuid.uuid4().hex[:8]}",  # Ray Train resumes by name; here the store resumes
+                name=run,
                 storage_path=str(storage),
                 failure_config=FailureConfig(max_failures=0),
             ),
@@ -119,6 +121,8 @@ def _run_group(
             if attempt == max_failures:
                 raise
             messages.put({"work": name, "retry": attempt + 1, "error": _last_line(error)})
+        finally:
+            shutil.rmtree(storage / run, ignore_errors=True)  # Ray Train's notes on a run, of no use after it
 
 
 def _drain(messages: Queue) -> Iterator[Mapping[str, Any]]:

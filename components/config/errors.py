@@ -12,5 +12,7 @@ class BadInput(ValueError):
         self.field, self.value, self.remedy = field, value, remedy
         super().__init__(f"{field} = {value}: {remedy}")
 
-    def __reduce__(self) -> tuple[type["BadInput"], tuple[str, object, str]]:  # Ray carries it from a worker to the driver
+    def __reduce__(
+        self,
+    ) -> tuple[type["BadInput"], tuple[str, object, str]]:  # Ray carries it from a worker to the driver
         return (BadInput, (self.field, self.value, self.remedy))

@@ -69,7 +69,7 @@ def run_chain(
         if peers.leads:
             store.write_json(
                 f"chains/{chain.identity}/generation-{index:03d}.json",
-                {"phases": {kind: phase.identity for kind, phase in done[-1].items()}, "metrics": generation.metrics},
+                {"phases": {kind: found.identity for kind, found in done[-1].items()}, "metrics": generation.metrics},
             )
         yield generation
 

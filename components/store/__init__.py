@@ -86,7 +86,7 @@ class Store:
         damaged = [name for name, entry in manifest["files"].items() if _digest(directory / name) != entry["sha256"]]
         if damaged:
             logger.warning("%s %s is damaged (%s): computing it again", kind, directory.name[:12], ", ".join(damaged))
-            os.rename(directory, self.root / "unfinished" / _own_name(f"damaged-{kind}"))
+            directory.rename(self.root / "unfinished" / _own_name(f"damaged-{kind}"))
             return None
         return Phase(directory.name, directory, manifest["metrics"], manifest["seconds"])
 
@@ -126,7 +126,7 @@ class Store:
         directory = self.root / kind / name
         directory.parent.mkdir(exist_ok=True)
         try:
-            os.rename(unfinished, directory)
+            unfinished.rename(directory)
         except OSError:
             if not (directory / MANIFEST).exists():
                 raise
@@ -141,7 +141,7 @@ class Store:
         draft = self.root / "unfinished" / _own_name("json")
         draft.write_text(json.dumps(content, indent=1, sort_keys=True))
         _flush(draft)
-        os.replace(draft, target)
+        draft.replace(target)
 
     def _clear_unfinished(self) -> None:
         for path in (self.root / "unfinished").iterdir():

@@ -182,7 +182,7 @@ def _distance(start: dict[str, Tensor], end: dict[str, Tensor]) -> float:
 
 
 class TorchEngine:
-    """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce a parameter."""
+    """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce a step."""
 
     def __init__(self, model: OPTForCausalLM, recipe: Recipe, batches: Batches, device: torch.device) -> None:
         self.module = model.to(device)
@@ -204,9 +204,12 @@ class TorchEngine:
         if self._seen % self._accumulation:
             return False
         if self._workers > 1:
-            for parameter in self.module.parameters():
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= self._workers
+            gradients = [parameter.grad for parameter in self.module.parameters() if parameter.grad is not None]
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat)
+            flat /= self._workers
+            for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(mean.view_as(gradient))
         self._optimizer.step()
         self._optimizer.zero_grad()
         return True

@@ -35,7 +35,7 @@ class StudyProgress:
     done: dict[str, float] = field(default_factory=dict)
     _worked: float = 0.0
     _printed: float = 0.0
-    _began: float = field(default_factory=time.monotonic)
+    _began: float | None = None
     _bars: dict[str, TaskID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +58,7 @@ class StudyProgress:
 
     def at(self, work: str, generation: int, phase: str, done: int, total: int) -> None:
         """A phase of a piece of work is at `done` of `total`."""
+        self._began = self._began or time.monotonic()  # the workers' start is behind us
         phases = self.expected[work]
         before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
@@ -83,10 +84,11 @@ class StudyProgress:
     def time_left(self) -> str:
         """How long still, in words; nothing is promised before something was computed."""
         left = self._total() - sum(self.done.values())
-        elapsed = time.monotonic() - self._began
-        if left <= 0 or self._worked < 0.02 * self._total():
-            return "nearly done" if left <= 0 else "time left not known yet"
-        seconds = left * elapsed / self._worked
+        if left <= 0:
+            return "nearly done"
+        if self._began is None or self._worked < 0.01 * self._total():
+            return "time left not known yet"
+        seconds = left * (time.monotonic() - self._began) / self._worked
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
     def _show(self, work: str, now: str) -> None:

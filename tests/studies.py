@@ -1,7 +1,6 @@
 """Real studies for the tests: the command a user gives, in a process of its own, with its own store and MLflow."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -50,21 +49,35 @@ class Place:
             check=False,
         )
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The study, running."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for(self, phase: str, study: subprocess.Popen[str]) -> None:
+        """Until a phase of this kind has begun."""
+        deadline = time.monotonic() + SECONDS
+        while not self._unfinished(phase):
+            assert study.poll() is None, f"the study ended before a {phase} was seen: {study.communicate()[1][-2000:]}"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(0.05)
+
     def kill_in(self, phase: str, *arguments: str) -> None:
         """Start the study and kill everything of it, without warning, as soon as a phase of this kind has begun."""
-        process = subprocess.Popen(
-            self.command(*arguments), cwd=PROJECT, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )  # fmt: skip
+        study = self.start(*arguments)
         try:
-            deadline = time.monotonic() + SECONDS
-            while not self._unfinished(phase):
-                assert process.poll() is None, f"the study ended before a {phase} was seen"
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-            time.sleep(0.05)
+            self.wait_for(phase, study)
         finally:
-            kill_tree(process.pid)
-            process.wait()
+            kill_tree(study.pid)
+            study.communicate()
 
     def _unfinished(self, phase: str) -> bool:
         folder = self.store / "unfinished"
@@ -104,7 +117,7 @@ def kill_tree(process: int) -> None:
     psutil.wait_procs(family, timeout=10)
 
 
-def ray_processes(place: Place) -> list[str]:
+def processes_of(place: Place) -> list[str]:
     """Processes that still carry this place's tracking store in their environment."""
     found = []
     for process in psutil.process_iter():
@@ -114,7 +127,3 @@ def ray_processes(place: Place) -> list[str]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
-
-
-def clear(place: Place) -> None:
-    shutil.rmtree(place.folder, ignore_errors=True)

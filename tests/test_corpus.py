@@ -67,7 +67,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 @needs_data
-def test_wikitext_2_gives_the_2485100_tokens_and_38829_blocks_of_the_paper(tmp_path: Path) -> None:
+def test_wikitext_2_gives_the_2485100_tokens_and_38829_blocks_it_is_known_to_give(tmp_path: Path) -> None:
     settings = CorpusSettings(path=str(WIKITEXT))
     metrics = corpus.prepare(settings, str(OPT_TOKENIZER), tmp_path)
     loaded = corpus.load(tmp_path)

@@ -1,10 +1,13 @@
 """A study killed at any moment and started again ends with the very numbers of one that ran through."""
 
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
+from mlflow.tracking import MlflowClient
 
-from tests.studies import Place, ray_processes
+from tests.studies import SECONDS, Place, processes_of
 
 TWO = ("--generations", "1", "--conditions.no-real-data.epochs", "2")
 
@@ -24,7 +27,7 @@ def test_killed_during_fit_sample_and_measure_a_study_ends_with_the_same_numbers
     finished: dict[str, float] = {}
     for phase in ("base", "fit", "sample", "measure"):
         place.kill_in(phase, *TWO)
-        assert ray_processes(place) == []
+        assert processes_of(place) == []
         assert {name: place.phases().get(name) for name in finished} == finished  # none was computed again
         finished = place.phases()
     ended = place.run(*TWO)
@@ -53,3 +56,45 @@ def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: 
         "measure",
         "sample",
     ]
+
+
+def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(undisturbed: Place, tmp_path: Path):
+    place = Place(tmp_path)
+    study = place.start(*TWO)
+    place.wait_for("sample", study)
+    (worker,) = [
+        process for process in psutil.Process(study.pid).children(recursive=True) if "RayTrainWorker" in process.name()
+    ]
+    worker.kill()
+    output, errors = study.communicate(timeout=SECONDS)
+    assert study.returncode == 0, errors[-2000:]
+    assert "a worker died" in output
+    assert "continuing from the store" in output
+    longer = undisturbed.numbers()
+    assert place.numbers().equals(longer[longer.index.isin(place.numbers().index)])
+
+
+def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(tmp_path: Path):
+    place = Place(tmp_path)
+    ended = place.run("--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
+    assert ended.returncode == 1
+    assert "the weights did not move" in ended.stderr
+    assert "a worker died" not in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_ctrl_c_stops_cleanly_says_how_to_go_on_and_leaves_no_process(tmp_path: Path):
+    place = Place(tmp_path)
+    study = place.start(*TWO)
+    place.wait_for("fit", study)
+    study.send_signal(signal.SIGINT)
+    _, errors = study.communicate(timeout=60)
+    assert study.returncode == 130
+    assert "The same command continues" in errors
+    assert "Traceback" not in errors
+    assert processes_of(place) == []
+    client = MlflowClient(tracking_uri=place.uri)
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("recursion").experiment_id], "tags.`recursion.kind` = 'study'"
+    )
+    assert run.info.status == "KILLED"

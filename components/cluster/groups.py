@@ -68,7 +68,7 @@ def run_groups(
             }
             try:
                 while running:
-                    finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                    finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                     watch(list(_drain(messages)))
                     for future in finished:
                         name = running.pop(future)

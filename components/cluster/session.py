@@ -53,7 +53,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         BadInput: nothing answers at the address.
     """
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would let every other program go first
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how late the end of a group may be noticed
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     for name in ("ray", "ray.train", "ray.tune"):
@@ -63,11 +63,17 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         _join(settings.address)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone, and kept nowhere
+        for watcher in (
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
+            "RAY_TRAIN_METRICS_ENABLED",
+            "RAY_enable_metrics_collection",
+        ):
+            os.environ.setdefault(watcher, "0")  # processes that would take a tenth of two cores
         temporary = tempfile.mkdtemp(prefix="ray-")
         ray.init(
             address="local",
             num_cpus=local_workers(),
-            dashboard_host="127.0.0.1",
+            include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
             _temp_dir=temporary,

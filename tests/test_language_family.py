@@ -1,0 +1,235 @@
+"""The language family in the loop: what it trains on, writes and measures, and the guards around it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as parquet
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from components import corpus
+from components.config.settings import CorpusSettings
+from components.families.language import model as opt
+from components.families.language.beam_search import generate_blocks
+from components.families.language.decoding import Decoding, guard_decoding
+from components.families.language.family import LanguageFamily, train_model
+from components.families.language.perplexity import perplexity, sequence_losses, token_losses
+from components.families.language.training import Recipe
+from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+from components.recursion.family import GuardFailure
+from components.recursion.loop import make_chain, run_chain
+from components.recursion.peers import Peers
+from components.recursion.records import Generation
+from components.regimes import REAL, Regime
+from components.store import Store
+
+BLOCKS, LENGTH = 48, 16
+SIZE = opt.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
+RECIPE = Recipe(2, 5e-3, 1e-6, 0.01, 16, "best")
+DECODING = Decoding(3, 1.0, "fp32", 16)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
+    folder = tmp_path_factory.mktemp("corpus")
+    corpus.prepare(CorpusSettings(block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300), "train", folder)
+    for split in ("validation", "test"):  # enough of them for a test
+        np.save(folder / f"{split}.npy", np.load(folder / f"{split}.npy")[:40])
+    return LanguageFamily(folder, SIZE, None, RECIPE, DECODING, "torch", 0)
+
+
+def run(
+    family: LanguageFamily, folder: Path, generations: int, regime: Regime, start: str = "scratch"
+) -> list[Generation]:
+    chain = make_chain(family, "a condition", regime, start, seed=0)
+    return list(run_chain(chain, family, Store.open(str(folder)), generations))
+
+
+@pytest.fixture(scope="module")
+def generations(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> list[Generation]:
+    return run(family, tmp_path_factory.mktemp("store"), 2, Regime("replace", 0.25))
+
+
+def synthetic(family: LanguageFamily, generation: Generation) -> np.ndarray:
+    return family.samples(generation.directories["sample"])
+
+
+def test_every_real_training_block_is_continued_once_by_the_generations_own_beam_search(family, generations):
+    for generation in generations:
+        model = opt.load(generation.directories["fit"] / "model")
+        expected, _ = generate_blocks(model, family.corpus.train, new_tokens=LENGTH, num_beams=3, batch_size=7)
+        assert (synthetic(family, generation) == expected).all()
+        rows = parquet.read_table(generation.directories["sample"] / "synthetic.parquet")["prompt_row"].to_pylist()
+        assert rows == list(range(BLOCKS))
+
+
+def test_token_ids_are_passed_on_as_they_are_and_mixed_with_the_share_of_real_blocks(family, generations):
+    """Nothing is decoded and tokenised again: the rows of the composition are the rows the model was trained on."""
+    kept = []
+    for index in (1, 2):
+        frame = pd.read_parquet(generations[index].directories["compose"] / "composition.parquet")
+        real = (frame["source"] == REAL).to_numpy()
+        assert real.sum() == round(0.25 * BLOCKS)
+        assert set(frame["source"][~real]) == {index - 1}
+        kept.append(set(frame["row"][real]))
+        rows = np.where(real[:, None], family.corpus.train, synthetic(family, generations[index - 1]))
+        again = train_model_on(rows, family, generations[index])
+        written = opt.load(generations[index].directories["fit"] / "model").state_dict()
+        assert all(torch.equal(again[name], written[name]) for name in written)
+    assert kept[0] != kept[1]  # the real share is drawn anew in each generation
+
+
+def train_model_on(rows: np.ndarray, family: LanguageFamily, generation: Generation) -> dict[str, torch.Tensor]:
+    """The fit of a generation, done again outside the loop from the rows it should have seen."""
+    from components.families.language.training import Batches, TorchEngine, fine_tune
+    from components.recursion.loop import _random
+
+    seed = int(_random(generation.chain, generation.index, "fit").generate_state(1)[0])
+    model = opt.create(SIZE, seed)
+    engine = TorchEngine(model, RECIPE, Batches.cut(RECIPE, len(rows), 1), torch.device("cpu"))
+    weights, _ = fine_tune(
+        engine,
+        rows,
+        lambda module: float(token_losses(module, family.corpus.validation).mean(dtype=np.float64)),
+        RECIPE,
+        seed,
+    )
+    return weights
+
+
+def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_under_generation_0(family, generations):
+    first = opt.load(generations[0].directories["fit"] / "model")
+    for generation in generations:
+        model = opt.load(generation.directories["fit"] / "model")
+        test, blocks = token_losses(model, family.corpus.test), synthetic(family, generation)
+        under_first = np.exp(sequence_losses(token_losses(first, blocks)))
+        of_test = np.exp(sequence_losses(test))
+        expected = {
+            "test/perplexity": perplexity(test, family.corpus.test),
+            "test/perplexity_without_separator": perplexity(test, family.corpus.test, family.corpus.separator),
+            "test/sequence_perplexity_mean": of_test.mean(),
+            "test/sequence_perplexity_std": of_test.std(ddof=1),
+            "synthetic/perplexity_under_generation0_mean": under_first.mean(),
+            "synthetic/perplexity_under_generation0_median": np.median(under_first),
+            "synthetic/perplexity_under_generation0_p99": np.quantile(under_first, 0.99),
+            "synthetic/distinct_1": distinct_n(blocks, 1),
+            "synthetic/distinct_2": distinct_n(blocks, 2),
+            "synthetic/distinct_3": distinct_n(blocks, 3),
+            "synthetic/repetition_4": repetition_4(blocks),
+            "synthetic/vocabulary_coverage": vocabulary_coverage(blocks, family.corpus.train),
+        }
+        for name, value in expected.items():
+            assert generation.metrics[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_the_cost_of_every_generation_is_among_its_metrics(generations):
+    cost = {"seconds/fit", "seconds/sample", "seconds/measure", "tokens_per_second/fit", "tokens_per_second/sample"}
+    for generation in generations:
+        assert all(generation.metrics[name] > 0 for name in cost)
+
+
+def test_the_scores_name_each_block_and_the_real_ones_stand_with_generation_0(family, generations):
+    for generation in generations:
+        scores = pd.read_parquet(generation.directories["measure"] / "scores.parquet")
+        sizes = scores.groupby("set").size().to_dict()
+        assert sizes == {"test": 40, "synthetic": BLOCKS} | ({"real": BLOCKS} if generation.index == 0 else {})
+        assert np.allclose(np.exp(scores["loss"]), scores["perplexity"])
+
+
+def test_a_synthetic_set_carries_its_text_beside_its_tokens(family, generations):
+    table = parquet.read_table(generations[1].directories["sample"] / "synthetic.parquet")
+    tokenizer = AutoTokenizer.from_pretrained(family.corpus.tokenizer_folder)
+    assert table["text"].to_pylist() == tokenizer.batch_decode(synthetic(family, generations[1]))
+
+
+@pytest.mark.parametrize("start", ["generation0", "previous", "pretrained"])
+def test_every_start_but_scratch_begins_at_the_weights_it_names(family, tmp_path, start):
+    """The loss before the first step (validation, epoch 0) is that of the model named."""
+    opt.save(opt.create(SIZE, 9), tmp_path / "base" / "model", None)
+    given = replace(family, pretrained=("b" * 64, tmp_path / "base"))
+    chain = run(given, tmp_path / "store", 2, Regime("replace"), start)
+    folders = {
+        "generation0": chain[0].directories["fit"],
+        "previous": chain[1].directories["fit"],
+        "pretrained": tmp_path / "base",
+    }
+    before = pd.read_parquet(chain[2].directories["fit"] / "validation.parquet")["loss"][0]
+    named = token_losses(opt.load(folders[start] / "model"), family.corpus.validation).mean(dtype=np.float64)
+    assert before == pytest.approx(named, rel=1e-6)
+
+
+def test_the_subsample_and_accumulate_regimes_train_on_blocks_too(family, tmp_path):
+    for name, rows in (("subsample", [BLOCKS] * 3), ("accumulate", [BLOCKS, 2 * BLOCKS, 3 * BLOCKS])):
+        chain = run(family, tmp_path / "store", 2, Regime(name))
+        assert [generation.metrics["data/rows"] for generation in chain] == rows
+
+
+# Guards: each was a silent failure in somebody's published code (design.md).
+
+
+def fit(family: LanguageFamily, recipe: Recipe, out: Path) -> dict[str, float]:
+    return train_model(opt.create(SIZE, 0), family.corpus.train, family, recipe, 0, out, Peers(), lambda *_: None)
+
+
+def test_weights_that_do_not_move_are_refused(family, tmp_path):
+    with pytest.raises(GuardFailure, match="did not move"):
+        fit(family, replace(RECIPE, learning_rate=1e-30, final_learning_rate=0.0), tmp_path)
+
+
+def test_a_loss_that_is_not_a_number_is_refused(family, tmp_path):
+    with pytest.raises(GuardFailure, match="loss of step"):
+        fit(family, replace(RECIPE, learning_rate=1e30), tmp_path)
+
+
+def test_a_generation_0_no_better_than_its_start_is_refused(family, tmp_path):
+    trained = run(family, tmp_path / "first", 0, Regime("replace"))[0].directories["fit"]
+    worse = replace(family, pretrained=("t" * 64, trained), recipe=replace(RECIPE, learning_rate=1.0, epochs=1))
+    with pytest.raises(GuardFailure, match="generation 0 is no better than its start"):
+        run(worse, tmp_path / "second", 0, Regime("replace"), "pretrained")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.full((BLOCKS, LENGTH - 1), 9, np.int32), "not .* as the real one"),
+        (np.full((BLOCKS - 1, LENGTH), 9, np.int32), "not .* as the real one"),
+        (np.full((BLOCKS, LENGTH), 2, np.int32), "separator"),
+        (np.full((BLOCKS, LENGTH), 319, np.int32), "does not know"),
+    ],
+    ids=["short blocks", "missing blocks", "separators", "unknown tokens"],
+)
+def test_a_synthetic_set_of_the_wrong_shape_or_with_forbidden_tokens_is_refused(family, tokens, message):
+    with pytest.raises(GuardFailure, match=message):
+        family._guard_blocks(tokens)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 3.0])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precision, tmp_path):
+    torch.manual_seed(1)
+    model = opt.create(SIZE, 3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(6)  # far from uniform, so that greedy and beam search part
+    prompts = np.asarray(family.corpus.train[:2])
+    arguments = {"new_tokens": LENGTH, "repetition_penalty": penalty, "batch_size": 2}
+    greedy, _ = generate_blocks(model, prompts, num_beams=1, **arguments)
+    beams, _ = generate_blocks(model, prompts, num_beams=5, **arguments)
+    asked = Decoding(5, penalty, "fp32", None)
+    assert not (greedy == beams).all(axis=1).any()
+    guard_decoding(model.to(precision), prompts, beams, asked)
+    if precision == torch.float32:  # bf16 tokens may differ by rounding: there our decoder itself is asked again
+        with pytest.raises(GuardFailure, match="5 beams with penalty"):
+            guard_decoding(model, prompts, greedy, asked)
+
+
+def test_the_identity_of_a_chain_ignores_what_changes_only_rounding_or_speed(family):
+    same = replace(
+        family, zero_stage=3, decoding=replace(DECODING, batch_size=5), recipe=replace(RECIPE, micro_batch_size=4)
+    )
+    other = replace(family, decoding=replace(DECODING, num_beams=4))
+    chains = [make_chain(one, "c", Regime("replace"), "scratch", 0).identity for one in (family, same, other)]
+    assert chains[0] == chains[1] != chains[2]

@@ -1,0 +1,203 @@
+"""The whole command, as a user gives it: `mlflow run . -e recursion` through real Ray, DeepSpeed and MLflow."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.studies import PROJECT, SECONDS, Place, processes_of
+
+METRICS = {
+    "test/perplexity",
+    "test/perplexity_without_separator",
+    "test/sequence_perplexity_mean",
+    "test/sequence_perplexity_std",
+    "synthetic/perplexity_under_generation0_mean",
+    "synthetic/perplexity_under_generation0_median",
+    "synthetic/perplexity_under_generation0_p99",
+    "synthetic/distinct_1",
+    "synthetic/distinct_2",
+    "synthetic/distinct_3",
+    "synthetic/repetition_4",
+    "synthetic/vocabulary_coverage",
+    "seconds/fit",
+    "seconds/sample",
+    "seconds/measure",
+    "tokens_per_second/fit",
+    "tokens_per_second/sample",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def output(place: Place) -> str:
+    """What `mlflow run` printed: two chains to generation 1."""
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "recursion", "--env-manager", "local"]
+    settings = ["-P", "preset=smoke", "-P", f"store.path={place.store}", "-P", "seeds=2"]
+    ended = subprocess.run(
+        [*command, *settings],
+        cwd=PROJECT,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def client(place: Place, output: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=place.uri)
+
+
+def runs(client: MlflowClient, kind: str) -> list:
+    experiment = client.get_experiment_by_name("recursion")
+    return client.search_runs([experiment.experiment_id], f"tags.`recursion.kind` = '{kind}'", order_by=["start_time"])
+
+
+def test_the_plan_comes_first_then_progress_then_the_table_and_the_address(output):
+    order = [
+        "2 chains (1 conditions x 2 seeds)",
+        "TFLOP",
+        "generation 1 done in",
+        "test perplexity",
+        "Browse it with `make ui`: http",
+    ]
+    places = [output.index(text) for text in order]
+    assert places == sorted(places)
+    assert re.search(r"no-real-data +│ +1 │ +[\d,.]+ ± [\d,.]+ │", output)
+
+
+def test_nothing_of_the_study_lives_on_after_it(place, output):
+    assert processes_of(place) == []
+
+
+def test_the_study_holds_its_settings_numbers_figures_and_report(client):
+    (study,) = runs(client, "study")
+    assert study.info.status == "FINISHED"
+    paths = {item.path for item in client.list_artifacts(study.info.run_id)}
+    assert {"config.yaml", "metrics.parquet", "figures", "report.html"} <= paths
+    figures = {item.path for item in client.list_artifacts(study.info.run_id, "figures")}
+    for name in ("figure10_test_perplexity", "figure11_perplexity_histograms", "figure15_perplexity_3d"):
+        assert {f"figures/{name}.png", f"figures/{name}.html"} <= figures
+    frame = pd.read_parquet(client.download_artifacts(study.info.run_id, "metrics.parquet"))
+    assert list(frame.columns) == ["condition", "seed", "generation", "metric", "value"]
+    assert set(frame["metric"]) >= METRICS
+    assert len(frame.groupby(["condition", "seed", "generation"])) == 4
+
+
+def test_chains_nest_under_the_study_and_generations_under_their_chain(client):
+    (study,) = runs(client, "study")
+    chains = runs(client, "chain")
+    assert [chain.data.tags["mlflow.parentRunId"] for chain in chains] == [study.info.run_id] * 2
+    assert sorted(chain.data.tags["recursion.seed"] for chain in chains) == ["0", "1"]
+    for chain in chains:
+        below = [run for run in runs(client, "generation") if run.data.tags["mlflow.parentRunId"] == chain.info.run_id]
+        assert sorted(run.data.tags["recursion.generation"] for run in below) == ["0", "1"]
+
+
+def test_every_metric_stands_on_its_generation_and_once_a_step_on_its_chain(client):
+    for generation in runs(client, "generation"):
+        assert set(generation.data.metrics) >= METRICS | {"train/loss"}
+        assert generation.info.status == "FINISHED"
+    for chain in runs(client, "chain"):
+        for metric in METRICS:
+            assert [point.step for point in client.get_metric_history(chain.info.run_id, metric)] == [0, 1], metric
+
+
+def test_the_losses_by_step_stand_on_the_generation(client):
+    for generation in runs(client, "generation"):
+        steps = [point.step for point in client.get_metric_history(generation.info.run_id, "train/loss")]
+        assert sorted(steps) == [0, 1]  # 32 blocks in batches of 16, one epoch
+
+
+def test_a_generations_parent_is_its_input_and_its_own_model_its_output(client):
+    for chain in runs(client, "chain"):
+        below = [run for run in runs(client, "generation") if run.data.tags["mlflow.parentRunId"] == chain.info.run_id]
+        first, second = sorted(below, key=lambda run: run.data.tags["recursion.generation"])
+        assert first.data.tags["recursion.parent_model"] == ""
+        (own,) = first.outputs.model_outputs
+        assert second.data.tags["recursion.parent_model"] == own.model_id
+        assert [model.model_id for model in second.inputs.model_inputs] == [own.model_id]
+
+
+def test_each_chain_has_a_registered_model_with_a_version_a_generation(client):
+    models = client.search_registered_models()
+    assert len(models) == 2
+    for model in models:
+        versions = client.search_model_versions(f"name = '{model.name}'")
+        assert sorted(version.tags["generation"] for version in versions) == ["0", "1"]
+        assert client.get_model_version_by_alias(model.name, "generation-1").tags["generation"] == "1"
+        assert client.get_model_version_by_alias(model.name, "latest").tags["generation"] == "1"
+
+
+def test_the_same_prompts_stand_in_every_generations_samples(client):
+    pages = []
+    for generation in runs(client, "generation"):
+        text = Path(client.download_artifacts(generation.info.run_id, "samples.md")).read_text()
+        pages.append(re.findall(r"## Prompt \d+\n\n```text\n(.*?)\n```", text, re.DOTALL))
+    assert len(pages[0]) == 8
+    assert all(page == pages[0] for page in pages)
+
+
+def test_any_generations_folder_is_a_model_for_transformers(place, output):
+    for folder in place.store.glob("fit/*/model"):
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert len(tokenizer) <= model.config.vocab_size
+
+
+def test_nothing_that_was_written_is_a_pickle(place, output):
+    written = {path.suffix for path in place.store.rglob("*") if path.is_file()}
+    assert written <= {".json", ".parquet", ".npy", ".safetensors", ".txt", ".lock", ".model", ".jinja"}
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(place, output):
+    before = place.phases()
+    ended = place.run("--dry_run", "true", "--seeds", "7")
+    assert ended.returncode == 0
+    assert "7 chains" in ended.stdout
+    assert re.search(r"about .* TFLOP, .* MB in the store, .* on this machine", ended.stdout)
+    assert place.phases() == before
+
+
+def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, output, tmp_path):
+    """DeepSpeed over two ranks, ZeRO 2; each samples and scores its share."""
+    other = Place(tmp_path)
+    ended = other.run("--train.workers", "2", "--train.zero_stage", "2")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    one, two = place.numbers(), other.numbers()
+    assert set(two.index) <= set(one.index)  # the same chain, by its identity
+    fitted = [
+        key
+        for key in two.index
+        if key[2] in ("validation/perplexity", "test/perplexity") and key[1] == "generation-000"
+    ]
+    assert two[fitted].tolist() == pytest.approx(one[fitted].tolist(), rel=1e-4)
+
+
+def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(place, output):
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines.recursion", "--preset", "paper", "--store.path", str(place.store)],
+        cwd=PROJECT,
+        env=place.environment | {"HF_HUB_CACHE": str(place.folder / "empty"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "model.name = facebook/opt-125m" in ended.stderr
+    assert "preset=laptop" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1

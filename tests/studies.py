@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from components.cluster.session import clear_dead_sessions
+
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS = 240
 
@@ -31,7 +33,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"MLFLOW_TRACKING_URI": self.uri, "TMPDIR": str(self.folder), "RAY_TMPDIR": "/tmp"}
+        return os.environ | {"MLFLOW_TRACKING_URI": self.uri, "TMPDIR": str(self.folder)}
 
     def command(self, *arguments: str) -> list[str]:
         smoke = ["--preset", "smoke", "--store.path", str(self.store)]
@@ -78,6 +80,7 @@ class Place:
         finally:
             kill_tree(study.pid)
             study.communicate()
+            clear_dead_sessions()
 
     def _unfinished(self, phase: str) -> bool:
         folder = self.store / "unfinished"

@@ -71,7 +71,7 @@ def test_the_plan_comes_first_then_progress_then_the_table_and_the_address(outpu
         "2 chains (1 conditions x 2 seeds)",
         "TFLOP",
         "generation 1 done in",
-        "test perplexity",
+        "distinct 2",
         "Browse it with `make ui`: http",
     ]
     places = [output.index(text) for text in order]
@@ -125,7 +125,8 @@ def test_the_losses_by_step_stand_on_the_generation(client):
 def test_a_generations_parent_is_its_input_and_its_own_model_its_output(client):
     for chain in runs(client, "chain"):
         below = [run for run in runs(client, "generation") if run.data.tags["mlflow.parentRunId"] == chain.info.run_id]
-        first, second = sorted(below, key=lambda run: run.data.tags["recursion.generation"])
+        below.sort(key=lambda run: run.data.tags["recursion.generation"])
+        first, second = (client.get_run(run.info.run_id) for run in below)  # a search leaves inputs and outputs out
         assert first.data.tags["recursion.parent_model"] == ""
         (own,) = first.outputs.model_outputs
         assert second.data.tags["recursion.parent_model"] == own.model_id
@@ -184,7 +185,7 @@ def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, outpu
         for key in two.index
         if key[2] in ("validation/perplexity", "test/perplexity") and key[1] == "generation-000"
     ]
-    assert two[fitted].tolist() == pytest.approx(one[fitted].tolist(), rel=1e-4)
+    assert two[fitted].tolist() == pytest.approx(one[fitted].tolist(), rel=1e-3)
 
 
 def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(place, output):

@@ -20,6 +20,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
+@pytest.mark.faults
 def test_killed_during_fit_sample_and_measure_a_study_ends_with_the_same_numbers_and_repeats_nothing(
     undisturbed: Place, tmp_path: Path
 ):
@@ -58,6 +59,7 @@ def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: 
     ]
 
 
+@pytest.mark.faults
 def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(undisturbed: Place, tmp_path: Path):
     place = Place(tmp_path)
     study = place.start(*TWO)

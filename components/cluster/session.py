@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import ray
 import torch
 
@@ -19,6 +20,7 @@ from components.config.settings import ClusterSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS = 3
+SESSIONS, SESSION = Path("/tmp"), "recursion-ray-"  # where Ray keeps its own: a socket's path has 107 bytes at most
 REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one on this machine"
 
 
@@ -69,7 +71,8 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             "RAY_enable_metrics_collection",
         ):
             os.environ.setdefault(watcher, "0")  # processes that would take a tenth of two cores
-        temporary = tempfile.mkdtemp(prefix="ray-")
+        clear_dead_sessions()
+        temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
         ray.init(
             address="local",
             num_cpus=local_workers(),
@@ -85,6 +88,14 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         ray.shutdown()
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)  # logs of a cluster that is no more
+
+
+def clear_dead_sessions() -> None:
+    """Remove what embedded clusters of processes that were killed left in Ray's folder of sessions."""
+    for folder in SESSIONS.glob(f"{SESSION}*-*"):
+        owner = folder.name.removeprefix(SESSION).split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check(settings: ClusterSettings, workers: int) -> None:

@@ -32,6 +32,8 @@ from components.recursion.family import GuardFailure, Progress
 from components.recursion.peers import Peers
 
 GUARDED_PROMPTS = 2
+LEAST_WAY = 1e-8
+"""One step of AdamW at the paper's learning rate moves the weights by about a thousandth of their length."""
 PROMPTS_AT_ONCE = {"cpu": 32, "cuda": 256}
 """Prompts decoded together where the settings leave it open: the fastest on a CPU, at every size of model measured."""
 
@@ -232,8 +234,8 @@ def train_model(
         engine.close()
     if not peers.leads:
         return {}
-    if not history.moved > 0:
-        raise GuardFailure(f"the weights did not move in {len(history.losses)} steps")
+    if not history.moved > LEAST_WAY:
+        raise GuardFailure(f"the weights did not move in {len(history.losses)} steps (by {history.moved:.1e})")
     fresh = OPTForCausalLM(model.config)
     fresh.load_state_dict(weights)
     opt.save(fresh, out / "model", family.corpus.tokenizer_folder)

@@ -18,7 +18,7 @@ test: .venv/made  ## every quick test, in under ten minutes on two cores
 	pytest -n 2 --dist loadfile -m "not faults"
 
 test-faults: .venv/made  ## real kills of real studies: minutes
-	pytest -n 1 -m faults
+	pytest -m faults
 
 check: .venv/made  ## ruff, mypy, import-linter
 	ruff check .

@@ -57,7 +57,8 @@ def recursion(arguments: Sequence[str]) -> None:
     with closing(study):
         recorder = _run(settings, store, plan, study)
         base = plan.base.find() if plan.base else None
-        recorder.close(f"Recursion: preset {settings.preset}", resolved, base.metrics if base else {})
+        zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
+        recorder.close(f"Recursion: preset {settings.preset}", resolved, zero_shot)
 
 
 def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study) -> Recorder:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pandas as pd
 import pytest
@@ -202,3 +203,29 @@ def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(pla
     assert "model.name = facebook/opt-125m" in ended.stderr
     assert "preset=laptop" in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(place: Place, output: str, tmp_path: Path):
+    """A folder of text, a folder with an OPT and its tokenizer, bf16 generation, plain torch."""
+    topics_of_cpython = [text for _, text in sorted(topics.items())]
+    for split, chosen in {"train": slice(0, 50), "valid": slice(50, 60), "test": slice(60, 70)}.items():
+        (tmp_path / "text").mkdir(exist_ok=True)
+        (tmp_path / "text" / f"{split}.txt").write_text("\n".join(topics_of_cpython[chosen]), encoding="utf-8")
+    (base,) = place.store.glob("base/*/model")  # any OPT with a tokenizer beside it
+    other = Place(tmp_path)
+    arguments = {
+        "corpus.path": tmp_path / "text",
+        "model.name": base,
+        "tokenizer": "None",
+        "train.engine": "torch",
+        "generate.precision": "bf16",
+        "conditions.no-real-data.real_fraction": 0.25,
+        "conditions.no-real-data.repetition_penalty": 2.0,
+    }
+    ended = other.run(*[str(part) for name, value in arguments.items() for part in (f"--{name}", value)])
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    numbers = other.numbers()
+    assert numbers.xs("generation-001", level=1).xs("data/gamma", level=1).tolist() == [0.25]
+    client = MlflowClient(tracking_uri=other.uri)
+    (study,) = runs(client, "study")
+    assert study.data.metrics["base/test_perplexity"] > 1

@@ -1,0 +1,94 @@
+"""From settings to chains: what a condition says is what its chain does, and what it will cost."""
+
+from pathlib import Path
+
+import pytest
+
+from components import config
+from components.config.settings import RecursionSettings
+from components.families.language import model as opt
+from components.families.language.base import BASE
+from components.regimes import Regime
+from components.store import Store
+from pipelines.recursion_plan import Plan, make_plan, prepare_corpus, size_by_name
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store.open(str(tmp_path_factory.mktemp("store")))
+
+
+def plan(store: Store, *arguments: str) -> Plan:
+    settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
+    return make_plan(settings, store, prepare_corpus(settings, store), size_by_name(settings))
+
+
+CONDITION = "--conditions.mine."
+
+
+def test_what_a_condition_says_reaches_its_chain(store: Store) -> None:
+    given = {
+        "real_fraction": "0.5", "epochs": "3", "learning_rate": "0.004", "start": "previous",
+        "repetition_penalty": "2.0", "num_beams": "4",
+    }  # fmt: skip
+    arguments = [part for name, value in given.items() for part in (CONDITION + name, value)]
+    planned = plan(store, *arguments)
+    mine = next(work for work in planned.chains if work.chain.condition == "mine")
+    settings = mine.chain.settings
+    assert Regime(**settings["regime"]) == Regime("replace", 0.5)
+    assert settings["start"] == "previous"
+    assert (settings["fit"]["epochs"], settings["fit"]["learning_rate"]) == (3, 0.004)
+    assert (settings["sample"]["repetition_penalty"], settings["sample"]["num_beams"]) == (2.0, 4)
+    assert mine.family.decoding.repetition_penalty == 2.0
+
+
+def test_an_empty_field_of_a_condition_inherits(store: Store) -> None:
+    planned = plan(store, "--train.weight_decay", "0.5", "--train.keep", "last", "--generate.repetition_penalty", "3.0")
+    settings = planned.chains[0].chain.settings
+    assert (settings["fit"]["weight_decay"], settings["fit"]["keep"]) == (0.5, "last")
+    assert settings["sample"]["repetition_penalty"] == 3.0
+
+
+def test_a_study_is_conditions_times_seeds_and_each_pair_is_a_chain_of_its_own(store: Store) -> None:
+    planned = plan(store, "--seeds", "3", CONDITION + "regime", "accumulate")
+    assert len(planned.chains) == len({work.chain.identity for work in planned.chains}) == 6
+
+
+def test_the_number_of_generations_and_of_workers_is_no_part_of_a_chains_identity(store: Store) -> None:
+    one, other = plan(store), plan(store, "--generations", "7", "--train.workers", "2", "--train.zero_stage", "3")
+    assert [work.chain.identity for work in one.chains] == [work.chain.identity for work in other.chains]
+
+
+def test_without_a_base_every_generation_starts_from_random_weights(store: Store) -> None:
+    planned = plan(store, "--base.epochs", "0")
+    assert planned.base is None
+    assert planned.chains[0].chain.settings["start"] == "scratch"
+
+
+def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Store, tmp_path: Path) -> None:
+    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).directory
+    given = opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0)
+    opt.save(given, tmp_path / "model", corpus_folder / "tokenizer")
+    planned = plan(store, "--model.name", str(tmp_path / "model"), "--tokenizer", "None")
+    family = planned.chains[0].family
+    assert (family.size.hidden_size, family.size.layers, family.size.positions) == (24, 1, 64)
+    assert planned.base is not None
+    assert family.pretrained == (planned.base.identity, store.root / "base" / planned.base.identity)
+    assert BASE not in planned.costs  # nothing is pretrained
+
+
+def test_the_published_codes_remainder_reaches_the_corpus() -> None:
+    preset = config.load(RecursionSettings, ["--preset", "published-code"])
+    assert preset.corpus.remainder == "drop_every_1000_lines"
+
+
+def test_twice_the_epochs_cost_twice_the_fit_and_nothing_else(store: Store) -> None:
+    planned = plan(store, CONDITION + "epochs", "2")
+    once, twice = (planned.costs[work.chain.identity] for work in planned.chains)
+    assert twice.seconds["fit"] == pytest.approx(2 * once.seconds["fit"])
+    assert {kind: twice.seconds[kind] for kind in ("sample", "measure")} == {
+        kind: once.seconds[kind] for kind in ("sample", "measure")
+    }
+    # 3 forwards a trained token, 1 epoch of 32 blocks of 16 tokens
+    forward = opt.flops_per_token(planned.chains[0].family.size)
+    assert twice.flops - once.flops == pytest.approx(3 * forward * 32 * 16)

@@ -40,7 +40,7 @@ lock:  ## pin pyproject.toml's dependencies anew
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	$(PYTHON) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print('\n'.join(p['project']['dependencies'] + p['dependency-groups']['dev']))" > .lock-venv/wanted
 	.lock-venv/bin/python -m pip install --quiet --requirement .lock-venv/wanted
-	.lock-venv/bin/python -m pip freeze | sed 's/+cpu//' | grep -v -i -E '^(nvidia|triton|cuda)' > requirements.lock
+	.lock-venv/bin/python -m pip freeze --all | grep -v "^pip==" | sed 's/+cpu//' | grep -v -i -E '^(nvidia|triton|cuda)' > requirements.lock
 	rm -rf .lock-venv
 
 clean:  ## the environment and caches; never the store or the runs

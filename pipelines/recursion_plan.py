@@ -174,7 +174,9 @@ def _costs(
     block = settings.corpus.block_size
     rates = measure_rates(size, block, settings.generate.num_beams)
     costs = {}
-    if base and not base.name:
+    if base and base.name:
+        costs[BASE] = GenerationCost({"fit": 0.0}, 0.0, 4 * opt.parameter_count(size))  # it is only brought in
+    elif base:
         blocks = min(len(data.pretrain), base.blocks or len(data.pretrain))
         costs[BASE] = generation_cost(size, rates, base.recipe.epochs, 0, blocks, 0, block, cluster.local_workers())
     for work in chains:
@@ -208,7 +210,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     )
     console.print(
         f"blocks of {settings.corpus.block_size} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
-        f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if base else "")
+        f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if base and base.flops else "")
     )
     console.print(
         f"about {flops / 1e12:,.1f} TFLOP, {plan.bytes / 1e6:,.0f} MB in the store, "

@@ -74,7 +74,7 @@ def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Stor
     assert (family.size.hidden_size, family.size.layers, family.size.positions) == (24, 1, 64)
     assert planned.base is not None
     assert family.pretrained == (planned.base.identity, store.root / "base" / planned.base.identity)
-    assert BASE not in planned.costs  # nothing is pretrained
+    assert planned.costs[BASE].flops == 0  # nothing is pretrained
 
 
 def test_the_published_codes_remainder_reaches_the_corpus() -> None:

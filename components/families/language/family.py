@@ -25,7 +25,7 @@ from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.deepspeed_engine import DeepSpeedEngine
-from components.families.language.perplexity import perplexity, sequence_losses, token_losses
+from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
 from components.recursion.family import GuardFailure, Progress
@@ -172,13 +172,13 @@ class LanguageFamily:
         return self._metrics(parts["test"], scores, sets["synthetic"][1])
 
     def _metrics(self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray) -> dict[str, float]:
-        sequences = scores.groupby("set")["perplexity"]
-        under_generation0 = sequences.get_group("synthetic")
+        under_generation0 = scores.loc[scores["set"] == "synthetic", "perplexity"]
+        mean, deviation = sequence_perplexity(test)
         return {
             "test/perplexity": perplexity(test, self.corpus.test),
             "test/perplexity_without_separator": perplexity(test, self.corpus.test, self.corpus.separator),
-            "test/sequence_perplexity_mean": float(sequences.get_group("test").mean()),
-            "test/sequence_perplexity_std": float(sequences.get_group("test").std()),
+            "test/sequence_perplexity_mean": mean,
+            "test/sequence_perplexity_std": deviation,
             "synthetic/perplexity_under_generation0_mean": float(under_generation0.mean()),
             "synthetic/perplexity_under_generation0_median": float(under_generation0.median()),
             "synthetic/perplexity_under_generation0_p99": float(under_generation0.quantile(0.99)),

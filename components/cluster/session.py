@@ -70,7 +70,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             "RAY_TRAIN_METRICS_ENABLED",
             "RAY_enable_metrics_collection",
         ):
-            os.environ.setdefault(watcher, "0")  # processes that would take a tenth of two cores
+            os.environ.setdefault(watcher, "0")  # what they cost: docs/decisions.md
         clear_dead_sessions()
         temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
         ray.init(

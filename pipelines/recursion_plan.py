@@ -171,25 +171,26 @@ def _costs(
     chains: Sequence[ChainWork[LanguageFamily]],
 ) -> dict[str, GenerationCost]:
     """By piece of work, what one generation of it costs; for the base model, its pretraining."""
-    block = settings.corpus.block_size
-    rates = measure_rates(size, block, settings.generate.num_beams)
+    block, workers = settings.corpus.block_size, settings.train.workers
+    rates = measure_rates(size, block, settings.generate.num_beams, -(-settings.train.batch_size // workers))
     costs = {}
     if base and base.name:
         costs[BASE] = GenerationCost({"fit": 0.0}, 0.0, 4 * opt.parameter_count(size))  # it is only brought in
     elif base:
         blocks = min(len(data.pretrain), base.blocks or len(data.pretrain))
-        costs[BASE] = generation_cost(size, rates, base.recipe.epochs, 0, blocks, 0, block, cluster.local_workers())
+        everyone = cluster.local_workers()
+        costs[BASE] = generation_cost(size, rates, base.recipe, 0, blocks, len(data.validation), 0, block, everyone)
     for work in chains:
-        recipe, decoding = work.family.recipe, work.family.decoding
         costs[work.chain.identity] = generation_cost(
             size,
             rates,
-            recipe.epochs,
-            decoding.num_beams,
+            work.family.recipe,
+            work.family.decoding.num_beams,
             len(data.train),
+            len(data.validation),
             len(data.test),
             block,
-            settings.train.workers,
+            workers,
         )
     return costs
 

@@ -131,6 +131,22 @@ def test_the_best_epoch_is_kept_by_validation_loss_and_the_last_on_request(block
     assert train("torch", Recipe(4, 0.3, 0.3, 0.0, 16, "last"), blocks)[1].kept_epoch == 4
 
 
+@pytest.mark.parametrize(("keep", "start_loss", "times"), [("best", None, 3), ("best", 7.5, 2), ("last", 7.5, 1)])
+def test_the_validation_split_is_scored_only_where_something_depends_on_it(blocks, keep, start_loss, times):
+    """It may be longer than a generation's data: a start that is known, and epochs that cannot be kept, do without."""
+    recipe = Recipe(2, 3e-3, 1e-6, 0.01, 16, keep)
+    scored = []
+
+    def loss(module: torch.nn.Module) -> float:
+        scored.append(loss_on(blocks[:8])(module))
+        return scored[-1]
+
+    _, history = fine_tune(engine_of("torch", recipe, blocks), blocks, loss, recipe, seed=3, start_loss=start_loss)
+    assert len(scored) == times
+    assert [loss for _, loss in history.validation] == ([] if start_loss is None else [start_loss]) + scored
+    assert [epoch for epoch, _ in history.validation] == ([0, 1, 2] if keep == "best" else [0, 2])
+
+
 def test_the_learning_rate_falls_by_the_cosine_to_its_floor():
     recipe = Recipe(5, 2e-5, 1e-6, 0.01, 128, "best")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-5)

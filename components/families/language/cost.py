@@ -23,8 +23,12 @@ class Rates:
     measure: float
 
 
-def measure_rates(size: opt.ModelSize, block_size: int, num_beams: int) -> Rates:
-    """About a second of the real work on one thread of this machine, with random weights of the study's size."""
+def measure_rates(size: opt.ModelSize, block_size: int, num_beams: int, batch_size: int) -> Rates:
+    """About a second of the real work on one thread of this machine, with random weights of the study's size, in fp32.
+
+    Args:
+        batch_size: blocks that a worker trains on in one step.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -32,7 +36,7 @@ def measure_rates(size: opt.ModelSize, block_size: int, num_beams: int) -> Rates
         blocks = np.random.default_rng(0).integers(4, size.vocabulary_size, (4, block_size), dtype=np.int32)
 
         def fit(rows: np.ndarray) -> int:
-            recipe = Recipe(1, 1e-9, 0.0, 0.0, len(rows), "last")
+            recipe = Recipe(1, 1e-9, 0.0, 0.0, batch_size, "last")
             engine = TorchEngine(model, recipe, Batches.cut(recipe, len(rows), 1), torch.device("cpu"))
             fine_tune(engine, rows, lambda module: 0.0, recipe, seed=0)
             return rows.size
@@ -74,25 +78,29 @@ class GenerationCost:
 def generation_cost(
     size: opt.ModelSize,
     rates: Rates,
-    epochs: int,
+    recipe: Recipe,
     num_beams: int,
     blocks: int,
+    validation_blocks: int,
     test_blocks: int,
     block_size: int,
     workers: int,
 ) -> GenerationCost:
-    """Fit `epochs` x `blocks`, generate as many blocks, score them and the test split.
+    """Fit `blocks`, score the validation split as often as the recipe asks, generate as many blocks, score them and the
+    test split.
 
     A trained token costs three forwards (forward, and twice that backward); a generated one `num_beams`.
     """
     tokens, test = blocks * block_size, test_blocks * block_size
+    trained = recipe.epochs * tokens
+    validated = (recipe.epochs if recipe.keep == "best" else 1) * validation_blocks * block_size
     forward = opt.flops_per_token(size)
     seconds = {
         "compose": 0.0,
-        "fit": epochs * tokens / rates.fit / workers,
+        "fit": (trained / rates.fit + validated / rates.measure) / workers,
         "sample": tokens / rates.sample / workers,
         "measure": (tokens + test) / rates.measure / workers,
     }
-    flops = forward * (3 * epochs * tokens + (1 + num_beams) * tokens + tokens + test)
+    flops = forward * (3 * trained + validated + (1 + num_beams) * tokens + tokens + test)
     weights = 4 * opt.parameter_count(size)
     return GenerationCost(seconds, flops, weights + tokens * 4 + tokens * 4)  # fp32 weights, token ids, their text

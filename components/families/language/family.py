@@ -30,6 +30,7 @@ from components.families.language.training import Batches, Engine, Recipe, Torch
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
 from components.recursion.family import GuardFailure, Progress
 from components.recursion.peers import Peers
+from components.store import MANIFEST, read_manifest
 
 GUARDED_PROMPTS = 2
 LEAST_WAY = 1e-8
@@ -99,7 +100,7 @@ class LanguageFamily:
         """
         seed = int(random.generate_state(1)[0])
         model = opt.load(start / "model", dropout=self.size.dropout) if start else opt.create(self.size, seed)
-        return train_model(model, training, self, self.recipe, seed, out, peers, progress)
+        return train_model(model, training, self, self.recipe, seed, out, peers, progress, _validation_loss_of(start))
 
     def sample(
         self, fitted: Path, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress
@@ -206,6 +207,7 @@ def train_model(
     out: Path,
     peers: Peers,
     progress: Progress,
+    start_loss: float | None = None,
 ) -> dict[str, float]:
     """Train `model` on `training` by a recipe and write it with its history to `out`; every rank calls it.
 
@@ -228,6 +230,7 @@ def train_model(
             peers.rank,
             peers.size,
             progress,
+            start_loss,
         )
     except ArithmeticError as error:
         raise GuardFailure(str(error)) from error
@@ -243,11 +246,19 @@ def train_model(
     pd.DataFrame(history.losses, columns=["step", "epoch", "loss", "learning_rate"]).to_parquet(out / "losses.parquet")
     pd.DataFrame(history.validation, columns=["epoch", "loss"]).to_parquet(out / "validation.parquet")
     return {
-        "validation/perplexity": math.exp(history.validation[history.kept_epoch][1]),
+        "validation/perplexity": math.exp(dict(history.validation)[history.kept_epoch]),
         "train/kept_epoch": history.kept_epoch,
         "train/weights_moved": history.moved,
         "tokens/fit": recipe.epochs * training.size,
     }
+
+
+def _validation_loss_of(fitted: Path | None) -> float | None:
+    """What a model that this project trained gave on the study's validation split; not known of others."""
+    if fitted is None or not (fitted / MANIFEST).exists():
+        return None
+    validated = read_manifest(fitted)["metrics"].get("validation/perplexity")
+    return math.log(validated) if validated else None
 
 
 def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> float:

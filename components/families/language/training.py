@@ -93,7 +93,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class History:
-    """`losses`: (step, epoch, mean nats a token, learning rate) by step; `validation`: (epoch, mean nats a token), epoch 0 before training."""
+    """`losses`: (step, epoch, mean nats a token, learning rate) by step; `validation`: (epoch, mean nats a token), epoch 0 before training,
+    the others where the weights to keep depend on it, and the last."""
 
     losses: list[tuple[int, int, float, float]]
     validation: list[tuple[int, float]]
@@ -110,12 +111,14 @@ def fine_tune(
     rank: int = 0,
     workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    start_loss: float | None = None,
 ) -> tuple[dict[str, Tensor], History]:
     """Train through `recipe.epochs` epochs of `training` (n, block size) and return the weights kept.
 
     Args:
         validation_loss: mean loss of a model on the original validation split; every rank calls it.
         seed: of the order of blocks and of dropout.
+        start_loss: the validation loss of the model as given, where it is known.
 
     Returns:
         Weights of the epoch kept (rank 0), and the history; `moved` is the relative distance the weights travelled.
@@ -129,7 +132,7 @@ def fine_tune(
     batches = Batches.cut(recipe, len(training), workers)
     steps = recipe.epochs * math.ceil(len(training) / batches.batch)
     initial = engine.state()
-    validation = [(0, validation_loss(engine.module))]
+    validation = [(0, validation_loss(engine.module) if start_loss is None else start_loss)]
     losses: list[tuple[int, int, float, float]] = []
     kept, kept_epoch, lowest = initial, 0, math.inf
     for epoch in range(recipe.epochs):
@@ -151,8 +154,10 @@ def fine_tune(
                     raise FloatingPointError(f"the loss of step {len(losses)} is {losses[-1][2]}")
         if updates != math.ceil(len(training) / batches.batch):
             raise ArithmeticError(f"epoch {epoch + 1} made {updates} updates of the weights, not one for every batch")
+        if recipe.keep == "last" and epoch + 1 < recipe.epochs:
+            continue
         validation.append((epoch + 1, validation_loss(engine.module)))
-        if recipe.keep == "last" or validation[-1][1] < lowest:
+        if validation[-1][1] < lowest:
             kept, kept_epoch, lowest = engine.state(), epoch + 1, validation[-1][1]
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
 

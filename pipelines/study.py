@@ -4,6 +4,7 @@ Messages from the workers arrive here, in one thread: it is the study's only wri
 store is the truth; what MLflow could not take for now is kept in line and written when it answers again.
 """
 
+import errno
 import hashlib
 import signal
 import sys
@@ -45,6 +46,13 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
         for name, error in failure.errors.items():
             print(f"{name}: {error}", file=sys.stderr)
         print("What was finished is in the store: the same command continues from there.", file=sys.stderr)
+        sys.exit(FAILED)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"{error}. What was finished is in the store: with more space the same command continues.", file=sys.stderr
+        )
         sys.exit(FAILED)
     except tracking.TrackingUnavailable as error:
         print(

@@ -227,6 +227,49 @@ def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precis
             guard_decoding(model, prompts, greedy, asked)
 
 
+def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, monkeypatch):
+    """The faults are put into the decoder that `sample` calls: greedy search instead of beams; a separator in a later block."""
+    model = parting_model(family.corpus.train[:2])
+    opt.save(model, tmp_path / "model", family.corpus.tokenizer_folder)
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def sample() -> None:
+        family.sample(tmp_path, np.random.SeedSequence(0), out, Peers(), lambda *_: None)
+
+    def greedy(*arguments, num_beams, **named):
+        return generate_blocks(*arguments, num_beams=1, **named)
+
+    def with_a_separator(*arguments, **named):
+        tokens, scores = generate_blocks(*arguments, **named)
+        tokens[-1, 3] = family.corpus.separator
+        return tokens, scores
+
+    for fault, message in ((greedy, "3 beams with penalty"), (with_a_separator, "separator")):
+        monkeypatch.setattr("components.families.language.family.generate_blocks", fault)
+        with pytest.raises(GuardFailure, match=message):
+            sample()
+        assert not (out / "synthetic.parquet").exists()
+    monkeypatch.undo()
+    sample()
+    assert (out / "synthetic.parquet").exists()
+
+
+def parting_model(prompts: np.ndarray):
+    """Random weights, far from uniform, with which greedy and beam search part after each of these prompts."""
+    for seed in range(50):
+        model = opt.create(SIZE, seed)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(6)
+        beams, greedy = (
+            generate_blocks(model, prompts, new_tokens=LENGTH, num_beams=number, batch_size=2)[0] for number in (3, 1)
+        )
+        if (beams != greedy).any(axis=1).all():
+            return model
+    raise AssertionError("no such model among fifty")
+
+
 def test_the_identity_of_a_chain_ignores_what_changes_only_rounding_or_speed(family):
     same = replace(
         family, zero_stage=3, decoding=replace(DECODING, batch_size=5), recipe=replace(RECIPE, micro_batch_size=4)

@@ -1,6 +1,9 @@
 """A study killed at any moment and started again ends with the very numbers of one that ran through."""
 
+import contextlib
+import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -76,6 +79,38 @@ def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(
     assert place.numbers().equals(longer[longer.index.isin(place.numbers().index)])
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(3 * SECONDS)
+def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same_command_ends_as_ever(
+    undisturbed: Place, tmp_path: Path
+):
+    place = Place(tmp_path)
+    place.store.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place.store]).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        study = place.start(*TWO)
+        place.wait_for("fit", study)
+        ballast = place.store / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(b"0" * 4096):
+                pass
+        output, errors = study.communicate(timeout=SECONDS)
+        assert study.returncode == 1, output + errors
+        assert "No space left on device" in errors
+        assert "the same command continues" in errors
+        assert "Traceback" not in errors
+        finished = place.phases()
+        ballast.unlink()
+        ended = place.run(*TWO)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        assert {name: place.phases()[name] for name in finished} == finished
+        longer = undisturbed.numbers()
+        assert place.numbers().equals(longer[longer.index.isin(place.numbers().index)])
+    finally:
+        subprocess.run(["umount", place.store], check=True)
+
+
 def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(tmp_path: Path):
     place = Place(tmp_path)
     ended = place.run("--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
@@ -85,15 +120,18 @@ def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(tmp_path: 
     assert "Traceback" not in ended.stderr
 
 
-def test_ctrl_c_stops_cleanly_says_how_to_go_on_and_leaves_no_process(tmp_path: Path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_process(sent: int, tmp_path: Path):
+    """Ctrl-C; and SIGTERM, which `mlflow run`, schedulers and containers send."""
     place = Place(tmp_path)
     study = place.start(*TWO)
     place.wait_for("fit", study)
-    study.send_signal(signal.SIGINT)
+    study.send_signal(sent)
     _, errors = study.communicate(timeout=60)
     assert study.returncode == 130
     assert "The same command continues" in errors
     assert "Traceback" not in errors
+    assert "SIGTERM received" not in errors  # Ray's own way to end prints a stack
     assert processes_of(place) == []
     client = MlflowClient(tracking_uri=place.uri)
     (run,) = client.search_runs(

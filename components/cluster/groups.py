@@ -6,6 +6,8 @@ store what it had finished. Messages from the workers come through one queue to 
 writes to MLflow and draws the progress is one writer.
 """
 
+import errno
+import os
 import queue
 import re
 import shutil
@@ -92,7 +94,7 @@ def run_groups(
 def _run_group(
     name: str, work: Work, workers: int, gpu: bool, storage: Path, max_failures: int, messages: Queue
 ) -> None:
-    """One piece of work, started again after a crash. Ray Train's own retry would also repeat a failed guard."""
+    """One piece of work, started again after a crash; a failed guard and a full disk would only repeat themselves."""
 
     def serve() -> None:
         context = ray.train.get_context()
@@ -118,6 +120,8 @@ def _run_group(
         except TrainingFailedError as error:
             if guard := re.search(r"GuardFailure: (.*)", str(error)):
                 raise GuardFailure(guard[1]) from error
+            if (full := os.strerror(errno.ENOSPC)) in str(error):
+                raise OSError(errno.ENOSPC, full, str(storage)) from error
             if attempt == max_failures:
                 raise
             messages.put({"work": name, "retry": attempt + 1, "error": _last_line(error)})

@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    temporary = None
+    temporary, on_terminate = None, signal.getsignal(signal.SIGTERM)
     if settings.address:
         _join(settings.address)
     else:
@@ -81,6 +82,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             logging_level=logging.WARNING,
             _temp_dir=temporary,
         )
+    signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
         resources = ray.cluster_resources()
         yield Capacity(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))

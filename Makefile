@@ -17,7 +17,7 @@ ui: .venv/made  ## browse the runs, figures, lineage and models
 test: .venv/made  ## every quick test, in under ten minutes on two cores
 	pytest -n 2 --dist loadfile -m "not faults"
 
-test-faults: .venv/made  ## real kills of real studies: minutes
+test-faults: .venv/made  ## real kills of real studies, real clusters: minutes
 	pytest -m faults
 
 check: .venv/made  ## ruff, mypy, import-linter

@@ -41,7 +41,6 @@ from components.tracking import (
 
 import mlflow  # isort: skip  # after our room, which sets MLflow's environment
 from mlflow.entities import Run  # isort: skip
-from mlflow.tracking import MlflowClient  # isort: skip
 
 PROJECT = Path(__file__).resolve().parents[1]
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -54,14 +53,6 @@ def _no_tracking_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database with MLflow's tables: migrating one takes a second, copying one does not."""
-    file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import ray
 import torch
+from ray.exceptions import RayError
 
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
@@ -61,11 +62,14 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that a token is in use is no warning
     temporary, on_terminate = None, signal.getsignal(signal.SIGTERM)
     if settings.address:
         _join(settings.address)
     else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone, and kept nowhere
+        # An open Ray port is remote code execution (CVE-2023-48022). Ray guards a cluster of its own with a token; this
+        # one is of this cluster alone, and kept nowhere.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         for watcher in (
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
             "RAY_TRAIN_METRICS_ENABLED",
@@ -131,5 +135,8 @@ def _join(address: str) -> None:
             logging_level=logging.WARNING,
             runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}},
         )
-    except (ConnectionError, RuntimeError) as error:
-        raise BadInput("cluster.address", address, f"{str(error).splitlines()[0]}; {REMEDY}") from None
+    except (ConnectionError, RuntimeError, RayError) as error:
+        remedy = (
+            f"it takes a head node of Ray {ray.__version__}, and RAY_AUTH_MODE=token with RAY_AUTH_TOKEN if it has one"
+        )
+        raise BadInput("cluster.address", address, f"{str(error).splitlines()[0]}; {remedy}") from None

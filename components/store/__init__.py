@@ -44,7 +44,7 @@ class Phase:
     """A finished phase: where its files lie and what its manifest says of it."""
 
     identity: str
-    directory: Path
+    place: Path
     metrics: dict[str, float]
     seconds: float
 
@@ -133,6 +133,13 @@ class Store:
             shutil.rmtree(unfinished)  # a chain beside this one finished the same phase first
         _flush(directory.parent)
         return Phase(name, directory, dict(metrics), seconds)
+
+    def drop(self, kind: str, inputs: Mapping[str, Any]) -> None:
+        """Take out a phase that another one has replaced."""
+        directory = self.root / kind / identity(kind, inputs)
+        gone = self.root / "unfinished" / _own_name(f"dropped-{kind}")
+        directory.rename(gone)
+        shutil.rmtree(gone)
 
     def write_json(self, name: str, content: Any) -> None:
         """Replace a small file below the root atomically."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import ray
 import torch
+from joblib import cpu_count
 from ray.exceptions import RayError
 
 from components.config.errors import BadInput
@@ -123,8 +124,8 @@ def check(settings: ClusterSettings, workers: int) -> None:
 
 
 def local_workers() -> int:
-    """CPUs that this process may use, as Ray counts them: a worker takes one."""
-    return len(os.sched_getaffinity(0))
+    """CPUs that this process may use, a container's quota included: a worker takes one."""
+    return cpu_count()
 
 
 def _join(address: str) -> None:

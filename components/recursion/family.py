@@ -22,6 +22,10 @@ class Family(Protocol):
     name: str
 
     @property
+    def data_folder(self) -> Path | None:
+        """Where the real data lies, if it lies in a folder."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Per phase (`fit`, `sample`, `measure`), what of the settings determines its result, as JSON."""
 

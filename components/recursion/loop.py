@@ -105,6 +105,7 @@ def _advance(
     """One generation: its four phases, each obtained by what determines it."""
     index = len(done)
     settings, seed = chain.settings, {"seed": chain.seed, "generation": index}
+    seen = {name: digest for name, digest in settings["data"].items() if name != "evaluation"}  # by fit and sample
 
     pool = [settings["data"]["training"], *(earlier["sample"].identity for earlier in done)]
     composing = {"pool": pool, **({"regime": settings["regime"], **seed} if done else {})}
@@ -114,7 +115,7 @@ def _advance(
     fitting = {
         "family": chain.family,
         "settings": settings["fit"],
-        "data": settings["data"],
+        "data": seen,
         "training": composed.identity,
         "start": start[0] if start else None,
         **seed,
@@ -134,7 +135,7 @@ def _advance(
     sampling = {
         "family": chain.family,
         "settings": settings["sample"],
-        "data": settings["data"],
+        "data": seen,
         "model": fitted.identity,
         **seed,
     }
@@ -207,6 +208,8 @@ def _record(chain: Chain, family: Family, index: int, phases: dict[str, Phase]) 
         if tokens := metrics.pop(f"tokens/{kind}", None):
             metrics[f"tokens_per_second/{kind}"] = tokens / phases[kind].seconds
     directories = {kind: phase.directory for kind, phase in phases.items()}
+    if family.data_folder:
+        directories["data"] = family.data_folder
     composed = read_manifest(phases["compose"].directory)["files"]["composition.parquet"]["sha256"]
     digests = {"training": identity("training", {"composition": phases["compose"].identity, "rows": composed})}
     return Generation(chain, index, directories, metrics, digests | {"evaluation": family.digests()["evaluation"]})

@@ -112,8 +112,9 @@ def check(settings: ClusterSettings, workers: int) -> None:
         BadInput: names `cluster.address` or `train.workers`.
     """
     if settings.address is None:
-        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, None)
-    elif settings.address != "auto":
+        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, settings.concurrent_chains)
+        return
+    if settings.address != "auto":
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
             raise BadInput("cluster.address", settings.address, "an address is host:port of the head node, or `auto`")
@@ -121,6 +122,8 @@ def check(settings: ClusterSettings, workers: int) -> None:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
+    with connect(settings) as capacity:
+        capacity.groups(workers, settings.concurrent_chains)
 
 
 def local_workers() -> int:

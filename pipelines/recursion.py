@@ -18,11 +18,10 @@ from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
 from components.families.language.family import LanguageFamily
 from components.figures.samples import Sample
-from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.store import Store
 from components.terminal import StudyProgress, chain_name
-from pipelines.recursion_plan import Plan, check_disk, make_plan, prepare_corpus, print_plan, size_by_name
+from pipelines.recursion_plan import Plan, check_disk, check_settings, make_plan, prepare_corpus, print_plan
 from pipelines.study import PROJECT, Recorder, closing, run_command, study_identity
 
 SHOWN_PROMPTS = 8
@@ -39,56 +38,75 @@ def recursion(arguments: Sequence[str]) -> None:
     store = Store.open(settings.store.path)
     cluster.check(settings.cluster, settings.train.workers)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
-    size = size_by_name(settings)
+    size = check_settings(settings)
     plan = make_plan(settings, store, prepare_corpus(settings, store), size)
     print_plan(settings, plan)
     if settings.dry_run:
         return
     check_disk(plan, store)
-    resolved = settings.model_dump(mode="json")
-    study = tracking.open_study(
-        tracker,
-        name=f"{settings.preset}, {len(plan.chains)} chains to generation {settings.generations}",
-        family="language",
-        identity=study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations),
-        config=config.to_yaml(settings),
-        settings=resolved,
-    )
-    with closing(study):
-        recorder = _run(settings, store, plan, study)
-        base = plan.base.find() if plan.base else None
-        zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
-        recorder.close(f"Recursion: preset {settings.preset}", resolved, zero_shot)
+    identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
+    with store.only_one(identity):
+        study = tracking.open_study(
+            tracker,
+            name=f"{settings.preset}, {len(plan.chains)} chains to generation {settings.generations}",
+            family="language",
+            identity=identity,
+            config=config.to_yaml(settings),
+            settings=settings.model_dump(mode="json"),
+        )
+        with closing(study):
+            _run(settings, store, plan, study)
 
 
-def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study) -> Recorder:
-    """What the store has is recorded; what it lacks is computed on the cluster."""
+def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study) -> None:
+    """What the store has is recorded; what it lacks is computed on the cluster. Where a chain fails, the others are shown."""
     names = {BASE: BASE} | {work.chain.identity: chain_name(work.chain) for work in plan.chains}
     families = {work.chain.identity: work.family for work in plan.chains}
+    failed: cluster.Failed | None = None
     with StudyProgress(names, {name: plan.expected(name) for name in plan.costs}) as progress:
         recorder = Recorder(
-            study, progress, lambda generation: _samples(generation, families[generation.chain.identity])
+            study,
+            progress,
+            settings.generations,
+            lambda generation: _samples(generation, families[generation.chain.identity]),
         )
-        missing: dict[str, cluster.Work] = {}
-        for work in plan.chains:
-            stored = list(stored_generations(work.chain, work.family, store, work.generations))
+        for stored in plan.stored.values():
             recorder.watch([{"finished": generation} for generation in stored])
-            if len(stored) <= work.generations:
-                missing[work.chain.identity] = work
-        if missing:
-            with cluster.connect(settings.cluster) as capacity:
-                side_by_side = capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)
-                run_groups = partial(
-                    cluster.run_groups,
-                    gpu=capacity.gpus > 0,
-                    storage=store.root / "ray",
-                    max_failures=settings.cluster.max_failures,
-                    watch=recorder.watch,
-                )
-                if plan.base and not plan.base.find():
-                    run_groups({BASE: plan.base}, workers=capacity.workers, side_by_side=1)
-                run_groups(missing, workers=settings.train.workers, side_by_side=side_by_side)
-    return recorder
+        try:
+            _compute(settings, store, plan, recorder)
+        except cluster.Failed as failure:
+            failed = cluster.Failed({names[name]: error for name, error in failure.errors.items()})
+    if recorder.generations:
+        base = plan.base.find() if plan.base else None
+        zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
+        title, resolved = f"Recursion: preset {settings.preset}", settings.model_dump(mode="json")
+        recorder.close(title, resolved, zero_shot, "FAILED" if failed else "FINISHED")
+    if failed:
+        raise failed
+
+
+def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Recorder) -> None:
+    """The base model if the store lacks it, then the chains that are not at their end, side by side as they fit."""
+    missing: dict[str, cluster.Work] = {
+        work.chain.identity: work
+        for work in plan.chains
+        if len(plan.stored[work.chain.identity]) <= settings.generations
+    }
+    if not missing:
+        return
+    with cluster.connect(settings.cluster) as capacity:
+        side_by_side = capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)
+        run_groups = partial(
+            cluster.run_groups,
+            gpu=capacity.gpus > 0,
+            storage=store.root / "ray",
+            max_failures=settings.cluster.max_failures,
+            watch=recorder.watch,
+        )
+        if plan.base and not plan.base.find():
+            everyone = min(capacity.workers, plan.base.most_workers)
+            run_groups({BASE: plan.base}, workers=everyone, side_by_side=1)
+        run_groups(missing, workers=settings.train.workers, side_by_side=side_by_side)
 
 
 def _samples(generation: Generation, family: LanguageFamily) -> list[Sample]:

@@ -6,19 +6,22 @@ Whatever cannot work together (model, tokenizer, blocks, beams, disk) is refused
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
 from components import cluster, corpus
 from components.config.errors import BadInput
 from components.config.settings import ConditionSettings, RecursionSettings
+from components.corpus import hub
 from components.families.language import model as opt
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.family import Decoding, LanguageFamily
 from components.families.language.training import Recipe
-from components.recursion.loop import make_chain
+from components.recursion.loop import make_chain, stored_generations
 from components.recursion.phase import phase
+from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Phase, Store
@@ -32,27 +35,71 @@ class Plan:
     corpus: corpus.Corpus
     base: BaseWork | None
     chains: Sequence[ChainWork[LanguageFamily]]
-    costs: dict[str, GenerationCost]
+    stored: dict[str, list[Generation]]
+    costs: dict[str, list[GenerationCost]]
     side_by_side: int
 
     def expected(self, name: str) -> dict[tuple[int, str], float]:
         """What every phase of a piece of work by (generation, phase) is expected to add to the study's wall time."""
-        seconds = self.costs[name].seconds
         if name == BASE:
-            return {(-1, "pretrain"): seconds["fit"]}
-        seconds = {kind: value / self.side_by_side for kind, value in seconds.items()}
-        generations = next(work.generations for work in self.chains if work.chain.identity == name)
-        return {(index, kind): value for index in range(generations + 1) for kind, value in seconds.items()}
+            return {(-1, "pretrain"): self.costs[name][0].seconds["fit"]}
+        return {
+            (index, kind): seconds / self.side_by_side
+            for index, cost in enumerate(self.costs[name])
+            for kind, seconds in cost.seconds.items()
+        }
+
+    def missing(self, name: str) -> list[GenerationCost]:
+        """What the store lacks of a piece of work."""
+        return self.costs[name][len(self.stored.get(name, ())) :]
 
     @property
     def bytes(self) -> int:
-        """What the chains will at most add to the store."""
-        return sum(self.costs[work.chain.identity].bytes * (work.generations + 1) for work in self.chains)
+        """What will be added to the store."""
+        return sum(cost.bytes for name in self.costs for cost in self.missing(name))
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of what is missing, on this machine."""
+        work = {name: sum(sum(cost.seconds.values()) for cost in self.missing(name)) for name in self.costs}
+        return work.pop(BASE, 0.0) + sum(work.values()) / self.side_by_side
 
 
-def size_by_name(settings: RecursionSettings) -> opt.ModelSize | None:
-    """The size of the model that `model.name` names, which is looked at before anything else is read."""
-    return opt.check(settings.model.name) if settings.model.name else None
+def check_settings(settings: RecursionSettings) -> opt.ModelSize | None:
+    """What can be refused before any text is read; gives the size of the model that `model.name` names.
+
+    Raises:
+        BadInput: a model or data by name that is out of reach, or settings that cannot work together.
+    """
+    model, block = settings.model, settings.corpus.block_size
+    size = _size_by_name(settings) if model.name else None
+    if model.name and settings.tokenizer == corpus.TRAIN:
+        raise BadInput("tokenizer", corpus.TRAIN, f"{model.name} knows the tokens of its own only; give tokenizer=None")
+    positions = size.positions if size else model.positions
+    if 2 * block > positions:
+        raise BadInput(
+            "corpus.block_size",
+            block,
+            f"a prompt and its continuation need {2 * block} positions, the model has {positions}",
+        )
+    if not size and model.hidden_size % model.heads:
+        raise BadInput("model.heads", model.heads, f"must divide model.hidden_size ({model.hidden_size})")
+    return size
+
+
+def _size_by_name(settings: RecursionSettings) -> opt.ModelSize:
+    """The named model's size. Where both it and the data are out of reach, one line says so of both."""
+    try:
+        return opt.check(str(settings.model.name))
+    except BadInput as fault:
+        if settings.corpus.path or not settings.corpus.dataset or hub.reachable():
+            raise
+        try:
+            corpus.source_digest(settings.corpus)
+        except BadInput as second:
+            both = f"{fault.remedy}; {second.field} = {second.value} is missing too (corpus.path takes a local folder)"
+            raise BadInput(fault.field, fault.value, both) from None
+        raise
 
 
 def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
@@ -74,7 +121,9 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
     data = corpus.load(prepared.place)
     size = size or _size_from_scratch(settings, data)
     _check_fit(settings, size, data)
-    train = settings.train
+    train, name = settings.train, settings.model.name
+    if name and Path(name).expanduser().is_dir():
+        name = str(Path(name).expanduser().resolve())  # a worker has another working directory
     recipe = Recipe(
         epochs=train.epochs,
         learning_rate=train.learning_rate,
@@ -93,7 +142,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
     )
     plain = LanguageFamily(prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage)
     base = None
-    if settings.model.name or settings.base.epochs:
+    if name or settings.base.epochs:
         pretraining = replace(
             recipe,
             epochs=max(settings.base.epochs, 1),
@@ -101,19 +150,29 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
             batch_size=settings.base.batch_size,
             keep="best",
         )
-        base = BaseWork(plain, pretraining, settings.base.blocks, settings.model.name, store.root)
+        base = BaseWork(plain, pretraining, settings.base.blocks, name, store.root)
         plain = replace(plain, pretrained=(base.identity, store.root / "base" / base.identity))
-    chains = []
-    for name, condition in settings.conditions.items():
+    chains: list[ChainWork[LanguageFamily]] = []
+    for condition_name, condition in settings.conditions.items():
         family = _family(plain, condition)
         regime, start = Regime(condition.regime, condition.real_fraction), condition.start or train.start
         if start == "pretrained" and base is None:
             start = "scratch"  # without a base model, "pretrained" is random weights
         for seed in settings.seeds:
-            chain = make_chain(family, name, regime, start, seed)
+            chain = make_chain(family, condition_name, regime, start, seed)
+            if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
+                remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
+                raise BadInput(f"conditions.{condition_name}", dict(condition), remedy)
             chains.append(ChainWork(chain, family, store.root, settings.generations))
-    side_by_side = min(len(chains), max(1, cluster.local_workers() // train.workers))
-    return Plan(data, base, chains, _costs(settings, size, data, base, chains), side_by_side)
+    fit_at_once = max(1, cluster.local_workers() // train.workers)
+    side_by_side = min(len(chains), fit_at_once, settings.cluster.concurrent_chains or fit_at_once)
+    stored = {
+        work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
+        for work in chains
+    }
+    lacking = any(len(stored[work.chain.identity]) <= work.generations for work in chains)
+    making = base if base and lacking and not base.find() else None
+    return Plan(data, base, chains, stored, _costs(settings, size, data, making, chains), side_by_side)
 
 
 def _family(plain: LanguageFamily, condition: ConditionSettings) -> LanguageFamily:
@@ -135,21 +194,19 @@ def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> opt.
 
 
 def _check_fit(settings: RecursionSettings, size: opt.ModelSize, data: corpus.Corpus) -> None:
-    block = settings.corpus.block_size
-    if 2 * block > size.positions:
-        raise BadInput(
-            "corpus.block_size",
-            block,
-            f"a prompt and its continuation need {2 * block} positions, the model has {size.positions}",
-        )
     if data.vocabulary_size > size.vocabulary_size:
         raise BadInput(
             "tokenizer",
             settings.tokenizer,
             f"it has {data.vocabulary_size} entries, the model only {size.vocabulary_size}; raise model.vocabulary_size",
         )
-    if size.hidden_size % size.heads:
-        raise BadInput("model.heads", size.heads, f"must divide model.hidden_size ({size.hidden_size})")
+    if data.separator != size.separator:
+        raise BadInput(
+            "tokenizer",
+            settings.tokenizer,
+            f"it puts id {data.separator} before a line, the model takes id {size.separator} for that; "
+            "give the model's own tokenizer, or `train`",
+        )
     beams = [settings.generate.num_beams, *(one.num_beams for one in settings.conditions.values() if one.num_beams)]
     if 2 * max(beams) > size.vocabulary_size:
         raise BadInput(
@@ -169,58 +226,68 @@ def _costs(
     data: corpus.Corpus,
     base: BaseWork | None,
     chains: Sequence[ChainWork[LanguageFamily]],
-) -> dict[str, GenerationCost]:
-    """By piece of work, what one generation of it costs; for the base model, its pretraining."""
+) -> dict[str, list[GenerationCost]]:
+    """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
     rates = measure_rates(size, block, settings.generate.num_beams, -(-settings.train.batch_size // workers))
     costs = {}
-    if base and base.name:
-        costs[BASE] = GenerationCost({"fit": 0.0}, 0.0, 4 * opt.parameter_count(size))  # it is only brought in
-    elif base:
-        blocks = min(len(data.pretrain), base.blocks or len(data.pretrain))
-        everyone = cluster.local_workers()
-        costs[BASE] = generation_cost(size, rates, base.recipe, 0, blocks, len(data.validation), 0, block, everyone)
+    if base:
+        everyone = min(cluster.local_workers(), base.most_workers)
+        blocks = 0 if base.name else min(len(data.pretrain), base.blocks or len(data.pretrain))
+        validation = 0 if base.name else len(data.validation)
+        cost = generation_cost(size, rates, base.recipe, 0, blocks, 0, validation, len(data.test), block, everyone)
+        costs[BASE] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
     for work in chains:
-        costs[work.chain.identity] = generation_cost(
-            size,
-            rates,
-            work.family.recipe,
-            work.family.decoding.num_beams,
-            len(data.train),
-            len(data.validation),
-            len(data.test),
-            block,
-            workers,
-        )
+        accumulates = work.chain.settings["regime"]["name"] == "accumulate"
+        costs[work.chain.identity] = [
+            generation_cost(
+                size,
+                rates,
+                work.family.recipe,
+                work.family.decoding.num_beams,
+                len(data.train) * (index + 1 if accumulates else 1),
+                len(data.train),
+                len(data.validation),
+                len(data.test),
+                block,
+                workers,
+            )
+            for index in range(work.generations + 1)
+        ]
     return costs
 
 
 def print_plan(settings: RecursionSettings, plan: Plan) -> None:
-    """Chains, blocks, FLOPs, disk and time, before anything is started."""
-    data, steps = plan.corpus, settings.generations + 1
+    """Chains, blocks, tokens, FLOPs, disk and time, before anything is started."""
+    data, block = plan.corpus, settings.corpus.block_size
     size = plan.chains[0].family.size
     chains = [plan.costs[work.chain.identity] for work in plan.chains]
-    base = plan.costs.get(BASE)
-    work = sum(sum(cost.seconds.values()) for cost in chains) * steps / plan.side_by_side
-    seconds = work + (base.seconds["fit"] if base else 0.0)
-    flops = sum(cost.flops for cost in chains) * steps + (base.flops if base else 0)
+    total = [cost for costs in plan.costs.values() for cost in costs]
     parameters = opt.parameter_count(size)
     console.print(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
         f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"
     )
     console.print(
-        f"blocks of {settings.corpus.block_size} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
-        f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if base and base.flops else "")
+        f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
+        f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if BASE in plan.costs else "")
     )
+    trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
     console.print(
-        f"about {flops / 1e12:,.1f} TFLOP, {plan.bytes / 1e6:,.0f} MB in the store, "
-        f"{_minutes(seconds)} on this machine if nothing is in the store yet (measured just now, workers' start apart)"
+        f"{trained:,} tokens to train on, {generated:,} to generate, "
+        f"about {sum(cost.flops for cost in total) / 1e12:,.1f} TFLOP"
+    )
+    there = sum(len(generations) for generations in plan.stored.values())
+    console.print(
+        (f"{there} generations are in the store; the rest: " if there else "")
+        + f"{plan.bytes / 1e6:,.0f} MB in the store, {_minutes(plan.seconds)} on this machine "
+        "(measured just now, workers' start apart)"
     )
     rows = [
         (work.chain.condition, work.chain.seed, work.family.recipe.epochs, work.chain.settings["regime"]["name"],
-         work.chain.settings["regime"]["real_fraction"], work.family.decoding.repetition_penalty, _minutes(sum(cost.seconds.values()) * steps))
-        for work, cost in zip(plan.chains, chains, strict=True)
+         work.chain.settings["regime"]["real_fraction"], work.family.decoding.repetition_penalty,
+         _minutes(sum(sum(cost.seconds.values()) for cost in costs)))
+        for work, costs in zip(plan.chains, chains, strict=True)
     ]  # fmt: skip
     print_table(
         "Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "penalty", "time"])
@@ -231,7 +298,9 @@ def check_disk(plan: Plan, store: Store) -> None:
     free = shutil.disk_usage(store.root).free
     if free < plan.bytes:
         raise BadInput(
-            "store.path", store.root, f"the study may need {plan.bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+            "store.path",
+            store.root,
+            f"what is missing may need {plan.bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room",
         )
 
 

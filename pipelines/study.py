@@ -67,14 +67,19 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
 
 @dataclass
 class Recorder:
-    """The study's one writer: generations as they finish, in order within each chain, each written once."""
+    """The study's one writer: generations as they finish, in order within each chain, each written once.
+
+    `last`: the generation that a chain ends with.
+    """
 
     study: tracking.Study
     progress: StudyProgress
+    last: int
     samples: Callable[[Generation], list[Sample]]
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
     _waiting: deque[Generation] = field(default_factory=deque)
     _next_try: float = 0.0
+    _away: bool = False
 
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
         """Take in what the workers sent: progress goes to the terminal, finished generations to MLflow."""
@@ -114,12 +119,16 @@ class Recorder:
                     [sample.perplexity for sample in shown],
                 )
                 tracking.record(self.study, generation, {"samples.md": page})
+                if generation.index == self.last:
+                    tracking.end_chain(self.study, generation.chain, "FINISHED")
                 self._waiting.popleft()
+                self._away = False
             except tracking.TrackingUnavailable as error:
                 if final:
                     raise
-                if not self._next_try:
+                if not self._away:
                     self.progress.say(f"MLflow does not answer ({error}): results wait in the store")
+                self._away = True
                 self._next_try = time.monotonic() + SECONDS_BETWEEN_TRIES
 
     def metrics(self) -> pd.DataFrame:
@@ -141,23 +150,25 @@ class Recorder:
         ]
         return pd.concat(frames, ignore_index=True)
 
-    def close(self, title: str, settings: Mapping[str, Any], summary: Mapping[str, float]) -> None:
+    def close(
+        self, title: str, settings: Mapping[str, Any], summary: Mapping[str, float], status: tracking.Status
+    ) -> None:
         """Figures, report and closing table of what was finished; ends the study's run with `summary` as its numbers."""
-        self.flush()
         metrics = self.metrics()
+        print_closing_table(title, closing_table(metrics))
+        self.flush()
         with TemporaryDirectory() as folder:
             figures = save_all(metrics, self.scores(), Path(folder) / "figures")
             samples = [sample for generation in self._in_order() for sample in self.samples(generation)]
             report = write_report(Path(folder) / "report.html", title, settings, metrics, figures, samples)
             tracking.close_study(
                 self.study,
-                "FINISHED",
+                status,
                 metrics=metrics,
                 figures=Path(folder) / "figures",
                 report=report,
                 summary=summary,
             )
-        print_closing_table(title, closing_table(metrics))
         console.print(f"Browse it with `make ui`: {tracking.address(self.study)}")
 
     def _in_order(self) -> list[Generation]:

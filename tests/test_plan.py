@@ -10,7 +10,7 @@ from components.families.language import model as opt
 from components.families.language.base import BASE
 from components.regimes import Regime
 from components.store import Store
-from pipelines.recursion_plan import Plan, make_plan, prepare_corpus, size_by_name
+from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def plan(store: Store, *arguments: str) -> Plan:
     settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
-    return make_plan(settings, store, prepare_corpus(settings, store), size_by_name(settings))
+    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings))
 
 
 CONDITION = "--conditions.mine."
@@ -74,7 +74,20 @@ def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Stor
     assert (family.size.hidden_size, family.size.layers, family.size.positions) == (24, 1, 64)
     assert planned.base is not None
     assert family.pretrained == (planned.base.identity, store.root / "base" / planned.base.identity)
-    assert planned.costs[BASE].flops == 0  # nothing is pretrained
+    [bringing_in] = planned.costs[BASE]
+    assert bringing_in.trained == 0  # nothing is pretrained
+    assert planned.base.name == str(tmp_path / "model")
+
+
+def test_a_models_folder_may_be_named_from_where_the_command_is_given(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).directory
+    opt.save(opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0), tmp_path / "model", corpus_folder / "tokenizer")
+    monkeypatch.chdir(tmp_path)
+    planned = plan(store, "--model.name", "model", "--tokenizer", "None")
+    assert planned.base is not None
+    assert planned.base.name == str(tmp_path / "model")  # a worker has another working directory
 
 
 def test_the_published_codes_remainder_reaches_the_corpus() -> None:
@@ -84,7 +97,7 @@ def test_the_published_codes_remainder_reaches_the_corpus() -> None:
 
 def test_twice_the_epochs_cost_twice_the_fit_and_nothing_else(store: Store) -> None:
     planned = plan(store, CONDITION + "epochs", "2")
-    once, twice = (planned.costs[work.chain.identity] for work in planned.chains)
+    once, twice = (planned.costs[work.chain.identity][0] for work in planned.chains)
     assert twice.seconds["fit"] == pytest.approx(2 * once.seconds["fit"])
     assert {kind: twice.seconds[kind] for kind in ("sample", "measure")} == {
         kind: once.seconds[kind] for kind in ("sample", "measure")
@@ -92,3 +105,22 @@ def test_twice_the_epochs_cost_twice_the_fit_and_nothing_else(store: Store) -> N
     # 3 forwards a trained token, 1 epoch of 32 blocks of 16 tokens; and the validation split once more
     forward = opt.flops_per_token(planned.chains[0].family.size)
     assert twice.flops - once.flops == pytest.approx(forward * (3 * 32 + len(planned.corpus.validation)) * 16)
+
+
+def test_accumulating_costs_more_to_fit_with_every_generation(store: Store) -> None:
+    planned = plan(store, CONDITION + "regime", "accumulate", CONDITION + "epochs", "1", "--generations", "3")
+    constant, growing = (planned.costs[work.chain.identity] for work in planned.chains)
+    assert [cost.trained for cost in growing] == [constant[0].trained * (index + 1) for index in range(4)]
+    assert [cost.generated for cost in growing] == [cost.generated for cost in constant]
+
+
+def test_a_models_size_is_part_of_a_fit_from_random_weights(store: Store) -> None:
+    fits = [
+        plan(store, "--model.hidden_size", size, "--conditions.no-real-data.start", "scratch").chains[0].chain
+        for size in ("32", "64")
+    ]
+    assert fits[0].settings["fit"] != fits[1].settings["fit"]
+
+
+def test_chains_side_by_side_are_no_more_than_asked_for(store: Store) -> None:
+    assert plan(store, "--seeds", "3", "--cluster.concurrent_chains", "1").side_by_side == 1

@@ -104,7 +104,8 @@ def _run_group(
         run = f"{name.replace(' ', '-')[:12]}-{uuid.uuid4().hex[:8]}"  # Ray Train resumes by name; here the store does
         trainer = TorchTrainer(
             serve,
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            # gloo beside nccl: what the workers agree on, and losses added up, lies in the CPU's memory
+            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})}
             ),

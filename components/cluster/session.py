@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import ray
 import torch
+from joblib import cpu_count
 from ray.exceptions import RayError
 
 from components.config.errors import BadInput
@@ -111,8 +112,9 @@ def check(settings: ClusterSettings, workers: int) -> None:
         BadInput: names `cluster.address` or `train.workers`.
     """
     if settings.address is None:
-        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, None)
-    elif settings.address != "auto":
+        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, settings.concurrent_chains)
+        return
+    if settings.address != "auto":
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
             raise BadInput("cluster.address", settings.address, "an address is host:port of the head node, or `auto`")
@@ -120,11 +122,13 @@ def check(settings: ClusterSettings, workers: int) -> None:
             socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except OSError as error:
             raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
+    with connect(settings) as capacity:
+        capacity.groups(workers, settings.concurrent_chains)
 
 
 def local_workers() -> int:
-    """CPUs that this process may use, as Ray counts them: a worker takes one."""
-    return len(os.sched_getaffinity(0))
+    """CPUs that this process may use, a container's quota included: a worker takes one."""
+    return cpu_count()
 
 
 def _join(address: str) -> None:

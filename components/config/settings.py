@@ -6,7 +6,7 @@ A study is conditions x seeds. What all conditions share stands in `corpus`, `mo
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Engine = Literal["deepspeed", "torch"]
 Keep = Literal["best", "last"]
@@ -14,15 +14,24 @@ Precision = Literal["fp32", "bf16"]
 Regime = Literal["replace", "subsample", "accumulate"]
 Start = Literal["pretrained", "generation0", "previous", "scratch"]
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0)]
+
+def _is_a_number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+Number = BeforeValidator(_is_a_number)  # pydantic takes true for 1
+Fraction = Annotated[float, Number, Field(ge=0, le=1)]
+Natural = Annotated[int, Number, Field(ge=0)]
+Count = Annotated[int, Number, Field(ge=1)]
+Rate = Annotated[float, Number, Field(gt=0)]
 
 
 class Section(BaseModel):
     """A part of the settings: immutable, and no name in it that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CorpusSettings(Section):
@@ -66,7 +75,7 @@ class ModelSettings(Section):
 class BaseModelSettings(Section):
     """Pretraining of a from-scratch model before generation 0 (`epochs: 0` for none)."""
 
-    epochs: Annotated[int, Field(ge=0)] = 0
+    epochs: Natural = 0
     learning_rate: Rate = 2e-3
     batch_size: Count = 64
     blocks: Count | None = Field(None, description="at most this many pretraining blocks (all if empty)")
@@ -131,7 +140,7 @@ class StoreSettings(Section):
 class ClusterSettings(Section):
     address: str | None = Field(None, description="a Ray cluster's address (an embedded one on this machine if empty)")
     concurrent_chains: Count | None = Field(None, description="chains side by side (as many as fit if empty)")
-    max_failures: Annotated[int, Field(ge=0)] = Field(3, description="worker crashes a chain survives")
+    max_failures: Natural = Field(3, description="worker crashes a chain survives")
 
 
 class TrackingSettings(Section):
@@ -145,10 +154,8 @@ class RecursionSettings(Section):
     """`mlflow run . -e recursion`: the language experiments of the paper (figures 10, 11, 15)."""
 
     preset: str = "laptop"
-    generations: Annotated[int, Field(ge=0)] = Field(
-        4, description="the last generation; generation 0 is fitted on real data"
-    )
-    seeds: tuple[int, ...] = Field((0, 1), min_length=1, description="a list of seeds, or how many (0, 1, ...)")
+    generations: Natural = Field(4, description="the last generation; generation 0 is fitted on real data")
+    seeds: tuple[Natural, ...] = Field((0, 1), description="a list of seeds, or how many (0, 1, ...)")
     conditions: dict[str, ConditionSettings] = Field(min_length=1)
     corpus: CorpusSettings = CorpusSettings()
     tokenizer: str | None = Field(
@@ -167,3 +174,12 @@ class RecursionSettings(Section):
     @classmethod
     def _count_of_seeds(cls, value: object) -> object:
         return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_to_run(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("at least one seed is needed")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is there twice; give each once")
+        return seeds

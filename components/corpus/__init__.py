@@ -20,6 +20,7 @@ from components.corpus.blocks import cut, digest, tokenise
 from components.corpus.sources import SPLITS, read_texts, source_digest
 from components.corpus.tokenizer import TRAIN, load_tokenizer, prepare_tokenizer, separator, vocabulary_size
 from components.corpus.tokenizer import digest as tokenizer_digest
+from components.store import write_array
 
 FORMAT = 1
 """Raised when this room makes other blocks of the same text, so that no old corpus is taken for a new one."""
@@ -102,7 +103,7 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
         blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
     digests = {"text": texts.digest, "tokenizer": tokenizer_digest(encoder)}
     for split in ALL_SPLITS:
-        np.save(folder / f"{split}.npy", blocks[split], allow_pickle=False)
+        write_array(folder / f"{split}.npy", blocks[split])
         digests[split] = digest(blocks[split])
         metrics[f"blocks/{split}"] = len(blocks[split])
     description: dict[str, Any] = {

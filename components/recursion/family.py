@@ -61,6 +61,10 @@ class Family(Protocol[Place]):
     """Generations whose models a chain in memory keeps to be looked at."""
 
     @property
+    def data_folder(self) -> Path | None:
+        """Where the real data lies, if it lies in a folder."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """Per phase (`fit`, `sample`, `measure`), what of the settings determines its result, as JSON."""
 
@@ -73,9 +77,7 @@ class Family(Protocol[Place]):
     def compose(self, regime: Regime, pool: Pool[Place], out: Place, step: Step) -> dict[str, float]:
         """Put together what the generation is trained on; with an empty pool the real data. `data/rows` says how many."""
 
-    def fit(
-        self, composed: Place, pool: Pool[Place], start: Place | None, out: Place, step: Step
-    ) -> dict[str, float]:
+    def fit(self, composed: Place, pool: Pool[Place], start: Place | None, out: Place, step: Step) -> dict[str, float]:
         """Fit a model to what `compose` made of `pool`, from the model at `start` or from random weights."""
 
     def sample(self, fitted: Place, out: Place, step: Step) -> dict[str, float]:

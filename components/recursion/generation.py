@@ -69,6 +69,7 @@ def advance(
     index, settings = past.generations, chain.settings
     seed = {"seed": chain.seed, "generation": index}
     common = {"family": chain.family, "data": settings["data"]}
+    seen = {name: digest for name, digest in settings["data"].items() if name != "evaluation"}  # by fit and sample
 
     def obtained(kind: str, inputs: Mapping[str, Any], compute: Compute[Place]) -> Finished[Place]:
         return obtain(kind, inputs, compute, Step(index, _random(chain, index, kind), peers))
@@ -81,10 +82,17 @@ def advance(
     composed = obtained("compose", composing, lambda out, at: family.compose(regime, past.pool, out, at))
 
     start, weights = _start(settings["start"], family, past)
-    fitting = {**common, "settings": settings["fit"], "training": composed.identity, "start": start, **seed}
+    fitting = {
+        **common,
+        "data": seen,
+        "settings": settings["fit"],
+        "training": composed.identity,
+        "start": start,
+        **seed,
+    }
     fitted = obtained("fit", fitting, lambda out, at: family.fit(composed.place, past.pool, weights, out, at))
 
-    sampling = {**common, "settings": settings["sample"], "model": fitted.identity, **seed}
+    sampling = {**common, "data": seen, "settings": settings["sample"], "model": fitted.identity, **seed}
     sampled = obtained("sample", sampling, lambda out, at: family.sample(fitted.place, out, at))
 
     generation0 = past.generation0 or fitted

@@ -107,6 +107,8 @@ def _record(chain: Chain, family: Family[Path], index: int, phases: Phases[Path]
         if tokens := metrics.pop(f"tokens/{kind}", None):
             metrics[f"tokens_per_second/{kind}"] = tokens / phases[kind].seconds
     places = {kind: phase.place for kind, phase in phases.items()}
+    if family.data_folder:
+        places["data"] = family.data_folder
     composed = read_manifest(places["compose"])["files"]["composition.parquet"]["sha256"]
     digests = {"training": identity("training", {"composition": phases["compose"].identity, "rows": composed})}
     return Generation(chain, index, places, metrics, digests | {"evaluation": family.digests()["evaluation"]})

@@ -7,9 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from components.recursion.family import Progress
 from components.recursion.peers import Peers
 from components.store import Phase, Store
+
+SECONDS_OF_WAITING = 30
 
 Compute = Callable[[Path, Progress], Mapping[str, float]]
 """Writes a phase's files into the folder given and returns its numbers."""
@@ -28,8 +32,10 @@ def phase(
     Whoever else wants the same phase meanwhile waits, and then finds it.
     """
     with ExitStack() as held:
-        if peers.leads:
-            held.enter_context(store.locked(kind, inputs))
+        lock = store.lock(kind, inputs)
+        held.callback(lock.release)
+        while not peers.agree(_acquired(lock) if peers.leads else None):
+            pass  # together: a group whose other workers waited alone would take them for dead
         found = peers.agree(store.find(kind, inputs) if peers.leads else None)
         if found:
             return found
@@ -48,3 +54,11 @@ def phase(
         finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
         assert finished is not None
         return finished
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=SECONDS_OF_WAITING)
+    except Timeout:
+        return False
+    return True

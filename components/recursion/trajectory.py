@@ -61,7 +61,7 @@ def run_in_memory(
     report: Callable[[int, str, int, int], None] | None = None,
 ) -> Iterator[Generation]:
     """Advance a chain from where the store has it to `generations`, yielding every generation from the first."""
-    with store.locked(KIND, {"chain": chain.identity}):
+    with store.lock(KIND, {"chain": chain.identity}):
         trajectory, saved = load(chain, store) or Trajectory(), time.monotonic()
         for index, metrics in enumerate(trajectory.metrics[: generations + 1]):
             yield Generation(chain, index, {}, metrics, {})

@@ -1,7 +1,8 @@
 """The store: every finished phase in a folder of its own, named by what determined it.
 
     <root>/<kind>/<identity>/   the phase's files and `manifest.json`
-    <root>/chains/<identity>/   what a chain is, and one small file a generation that points to its phases
+    <root>/chains/<identity>/   one small file a generation that points to its phases
+    <root>/journal.jsonl        one line for every phase that was computed, and when
     <root>/unfinished/          work in progress; a crash leaves it here, never among the finished
 
 A phase appears under its identity by one rename, after its files and their digests have reached the disk, so
@@ -10,6 +11,7 @@ computed again.
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -24,8 +26,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from components.config.errors import BadInput
 
@@ -82,19 +85,36 @@ class Store:
         directory = self.root / kind / identity(kind, inputs)
         if not (directory / MANIFEST).exists():
             return None
-        manifest = json.loads((directory / MANIFEST).read_bytes())
-        damaged = [name for name, entry in manifest["files"].items() if _digest(directory / name) != entry["sha256"]]
+        try:
+            manifest = read_manifest(directory)
+            files = manifest["files"].items()
+            damaged = [name for name, entry in files if _digest(directory / name) != entry["sha256"]]
+        except (ValueError, KeyError):
+            damaged = [MANIFEST]
         if damaged:
             logger.warning("%s %s is damaged (%s): computing it again", kind, directory.name[:12], ", ".join(damaged))
             directory.rename(self.root / "unfinished" / _own_name(f"damaged-{kind}"))
             return None
         return Phase(directory.name, directory, manifest["metrics"], manifest["seconds"])
 
+    def lock(self, kind: str, inputs: Mapping[str, Any]) -> FileLock:
+        """What holds a phase for oneself: whoever else wants the same one waits for it, then finds it finished."""
+        return FileLock(self.root / "locks" / f"{kind}-{identity(kind, inputs)}.lock")
+
     @contextmanager
-    def locked(self, kind: str, inputs: Mapping[str, Any]) -> Iterator[None]:
-        """Hold a phase for oneself: whoever else wants the same one waits here, then finds it finished."""
-        with FileLock(self.root / "locks" / f"{kind}-{identity(kind, inputs)}.lock"):
-            yield
+    def only_one(self, study: str) -> Iterator[None]:
+        """Hold a study for oneself: two processes that write the same study to MLflow would write it twice.
+
+        Raises:
+            BadInput: it is running already.
+        """
+        try:
+            with FileLock(self.root / "locks" / f"study-{study}.lock", timeout=0):
+                yield
+        except Timeout:
+            raise BadInput(
+                "store.path", self.root, "this very study is running on it already; stop that one, or wait for its end"
+            ) from None
 
     def begin(self, kind: str) -> Path:
         """A new folder for the files of a phase in progress."""
@@ -120,6 +140,7 @@ class Store:
             "seconds": seconds,
             "created": datetime.now(UTC).isoformat(),
         }
+        manifest["sha256"] = _manifest_digest(manifest)
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
         for path in [*files, unfinished / MANIFEST]:
             _flush(path)
@@ -132,6 +153,9 @@ class Store:
                 raise
             shutil.rmtree(unfinished)  # a chain beside this one finished the same phase first
         _flush(directory.parent)
+        line = {"kind": kind, "identity": name, "seconds": seconds, "created": manifest["created"]}
+        with (self.root / "journal.jsonl").open("a") as journal:
+            journal.write(json.dumps(line) + "\n")
         return Phase(name, directory, dict(metrics), seconds)
 
     def drop(self, kind: str, inputs: Mapping[str, Any]) -> None:
@@ -152,16 +176,35 @@ class Store:
 
     def _clear_unfinished(self) -> None:
         for path in (self.root / "unfinished").iterdir():
-            host, process, started = path.name.split("~")[:3]
-            alive = psutil.pid_exists(int(process)) and _start_of(int(process)) == started
-            if host == socket.gethostname() and not alive:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            host, process, started, *_ = [*path.name.split("~"), "", ""]
+            if host != socket.gethostname() or not process.isdigit():
+                continue  # another machine's, or not ours at all
+            if not (psutil.pid_exists(int(process)) and _start_of(int(process)) == started):
+                # Another start may be clearing at this moment.
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a finished phase: kind, identity, inputs, files, metrics, seconds, created."""
+    """The manifest of a finished phase: kind, identity, inputs, files, metrics, seconds, created.
+
+    Raises:
+        ValueError: it is not as it was written.
+    """
     content: dict[str, Any] = json.loads((directory / MANIFEST).read_bytes())
+    if content.pop("sha256", None) != _manifest_digest(content):
+        raise ValueError(f"{directory / MANIFEST} is damaged")
     return content
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """`numpy.save`, whose own error on a full disk does not say what it is."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    path.write_bytes(buffer.getbuffer())
+
+
+def _manifest_digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _own_name(what: str) -> str:

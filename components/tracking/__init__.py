@@ -16,9 +16,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from components.tracking.connection import Tracking, TrackingUnavailable, connect
 from components.tracking.generations import record
-from components.tracking.studies import Study, address, close_study, end_chain, open_study
+from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
 
 __all__ = [
+    "Status",
     "Study",
     "Tracking",
     "TrackingUnavailable",

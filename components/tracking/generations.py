@@ -185,7 +185,7 @@ def _datasets(generation: Generation) -> list[DatasetInput]:
     """What the model was trained on and what it was measured on, by digest; the rows stay in the store."""
     sources = {
         "training": generation.directories.get("compose"),
-        "evaluation": generation.directories.get("corpus", generation.directories.get("measure")),
+        "evaluation": generation.directories.get("data"),
     }
     inputs = []
     for context, digest in generation.digests.items():

@@ -28,7 +28,7 @@ from mlflow.utils.mlflow_tags import (
 )
 
 from components.recursion.records import Chain
-from components.tracking.connection import Tracking, reaching
+from components.tracking.connection import Tracking, reaching, without_password
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -143,7 +143,7 @@ def close_study(
 def address(study: Study) -> str:
     """The study's page: on its server, or for a database as `make ui` serves it."""
     server = study.tracking.uri if study.tracking.uri.startswith("http") else "http://127.0.0.1:5000"
-    return f"{server.rstrip('/')}/{_page(study.tracking, study.run_id)}"
+    return f"{without_password(server).rstrip('/')}/{_page(study.tracking, study.run_id)}"
 
 
 def runs_of_kind(tracking: Tracking, kind: str, tags: Mapping[str, str]) -> list[Run]:

@@ -38,6 +38,7 @@ class GaussianFamily:
 
     name = "gaussian"
     in_memory = True
+    data_folder = None
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -123,9 +124,7 @@ class GaussianFamily:
         if kept == self.rows:
             return real
         newest = pool.sampled[-1]
-        return statistics.merge(
-            real, statistics.draw(newest["mean"], newest["factor"], self.rows - kept, random)
-        )
+        return statistics.merge(real, statistics.draw(newest["mean"], newest["factor"], self.rows - kept, random))
 
     def _subsample(self, pool: Pool[Arrays], out: Arrays, step: Step, random: np.random.Generator) -> Statistics:
         """Rows of all data so far, none twice. `out` gains where they come from: the models of the pool's data sets."""

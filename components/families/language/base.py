@@ -5,14 +5,14 @@ files and none asks the Hub. From scratch, an OPT of the size asked for is pretr
 blocks, as Meta pretrained theirs: once for all chains and seeds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.families.language import model as opt
-from components.families.language.family import LanguageFamily, train_model
+from components.families.language.family import FORMATS, LanguageFamily, device, exchange, train_model
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.family import Progress
@@ -23,6 +23,7 @@ from components.store import Phase, Store, identity
 
 BASE = "base model"
 BASE_SEED = 0
+BLOCKS_A_WORKER = 8
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ class BaseWork:
         """What determines the base model: a name's weights; or size, recipe and pretraining blocks."""
         digests = self.family.corpus.digests
         if self.name:
-            return {"name": self.name, "weights": opt.weights_digest(self.name), "tokenizer": digests["tokenizer"]}
-        recipe = vars(self.recipe).copy()
-        del recipe["micro_batch_size"]
-        return {
-            "size": vars(self.family.size),
-            "recipe": {**recipe, "engine": self.family.engine},
-            "blocks": self.blocks,
-            "data": {kind: digests[kind] for kind in ("pretrain", "validation", "tokenizer")},
-        }
+            weights = {"weights": opt.weights_digest(self.name), "tokenizer": digests["tokenizer"]}
+            return {"format": FORMATS["fit"], **weights, "test": digests["test"]}
+        data = {kind: digests[kind] for kind in ("pretrain", "validation", "test", "tokenizer")}
+        fit = replace(self.family, recipe=self.recipe).settings["fit"]
+        return {"fit": fit, "blocks": self.blocks, "data": data}
+
+    @property
+    def most_workers(self) -> int:
+        """More would have fewer blocks a step than a processor needs to be kept busy."""
+        return max(1, self.recipe.batch_size // BLOCKS_A_WORKER)
 
     @property
     def identity(self) -> str:
@@ -76,10 +78,17 @@ class BaseWork:
             blocks = _spread(corpus.pretrain, self.blocks)
             model = opt.create(self.family.size, BASE_SEED)
             metrics = train_model(model, blocks, self.family, self.recipe, BASE_SEED, out, peers, progress)
-        if peers.leads:
-            losses = token_losses(opt.load(out / "model").eval(), corpus.test)
-            metrics["base/test_perplexity"] = perplexity(losses, corpus.test)
+        peers.barrier()  # the model is there
+        model = opt.load(out / "model").to(device()).eval()
+        tell = progress if self.name else _silent  # short after a pretraining, and long beside a copy
+        losses = token_losses(model, corpus.test[peers.share(len(corpus.test))], progress=tell)
+        if scored := exchange(out, "base", {"losses": losses}, peers):
+            metrics["base/test_perplexity"] = perplexity(scored["losses"], corpus.test)
         return metrics
+
+
+def _silent(done: int, total: int) -> None:
+    pass
 
 
 def _spread(blocks: np.ndarray, most: int | None) -> np.ndarray:

@@ -68,9 +68,11 @@ def _rate(work, blocks: np.ndarray) -> float:  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class GenerationCost:
-    """One generation of one chain: seconds by phase on one worker, FLOPs, and bytes written to the store."""
+    """One generation of one chain: seconds by phase, tokens trained on and generated, FLOPs, bytes for the store."""
 
     seconds: dict[str, float]
+    trained: int
+    generated: int
     flops: float
     bytes: int
 
@@ -80,27 +82,29 @@ def generation_cost(
     rates: Rates,
     recipe: Recipe,
     num_beams: int,
-    blocks: int,
+    training_blocks: int,
+    prompts: int,
     validation_blocks: int,
     test_blocks: int,
     block_size: int,
     workers: int,
 ) -> GenerationCost:
-    """Fit `blocks`, score the validation split as often as the recipe asks, generate as many blocks, score them and the
-    test split.
+    """Fit `training_blocks`, score the validation split as often as the recipe asks, continue `prompts`, score what was
+    written and the test split.
 
     A trained token costs three forwards (forward, and twice that backward); a generated one `num_beams`.
     """
-    tokens, test = blocks * block_size, test_blocks * block_size
-    trained = recipe.epochs * tokens
+    generated, test = prompts * block_size, test_blocks * block_size
+    trained = recipe.epochs * training_blocks * block_size
     validated = (recipe.epochs if recipe.keep == "best" else 1) * validation_blocks * block_size
     forward = opt.flops_per_token(size)
     seconds = {
         "compose": 0.0,
         "fit": (trained / rates.fit + validated / rates.measure) / workers,
-        "sample": tokens / rates.sample / workers,
-        "measure": (tokens + test) / rates.measure / workers,
+        "sample": generated / rates.sample / workers,
+        "measure": (generated + test) / rates.measure / workers,
     }
-    flops = forward * (3 * trained + validated + (1 + num_beams) * tokens + tokens + test)
+    flops = forward * (3 * trained + validated + (1 + num_beams) * generated + generated + test)
     weights = 4 * opt.parameter_count(size)
-    return GenerationCost(seconds, flops, weights + tokens * 4 + tokens * 4)  # fp32 weights, token ids, their text
+    bytes_ = weights + generated * 4 + generated * 4  # fp32 weights, token ids, their text
+    return GenerationCost(seconds, trained, generated, flops, bytes_)

@@ -73,7 +73,7 @@ class DeepSpeedEngine:
         self.module.destroy()
 
 
-if __name__ == "__main__":  # `make .venv`: what a machine compiles once is not waited for in the first study
+if __name__ == "__main__":  # `make .venv/made`: what a machine compiles once is not waited for in the first study
     from transformers import OPTConfig
 
     from components.families.language.training import Batches, Recipe

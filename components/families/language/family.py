@@ -32,7 +32,10 @@ from components.recursion.family import GuardFailure, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime
-from components.store import MANIFEST, read_manifest
+from components.store import MANIFEST, read_manifest, write_array
+
+FORMATS = {"fit": 1, "sample": 1, "measure": 1}
+"""To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 
 GUARDED_PROMPTS = 2
 LEAST_WAY = 1e-8
@@ -46,8 +49,9 @@ size and at OPT-125m's; on a GPU not measured yet."""
 class LanguageFamily:
     """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
 
-    `engine` and `zero_stage` say how the recipe is carried out; they and the size of a micro-batch change rounding
-    only, and so are no part of a result's identity (the engine is: it is what `train.engine` compares).
+    `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
+    result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
+    part: it is what `train.engine` compares.)
     """
 
     corpus_folder: Path
@@ -67,11 +71,24 @@ class LanguageFamily:
         return corpus.load(self.corpus_folder)
 
     @property
+    def data_folder(self) -> Path:
+        return self.corpus_folder
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         recipe, decoding = vars(self.recipe).copy(), vars(self.decoding).copy()
-        del recipe["micro_batch_size"], decoding["batch_size"]
-        size = None if self.pretrained else vars(self.size)
-        return {"fit": {**recipe, "engine": self.engine, "size": size}, "sample": decoding, "measure": {}}
+        del decoding["batch_size"]
+        if not self.size.dropout:
+            del recipe["micro_batch_size"]
+        of_phase = {
+            "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
+            "sample": decoding,
+            "measure": {},
+        }
+        return {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "corpus"}  # each worker reads its own
 
     def real(self) -> np.ndarray:
         """The real training blocks; (blocks, tokens)."""
@@ -116,18 +133,18 @@ class LanguageFamily:
         prompts, peers = self.corpus.train, step.peers
         share = peers.share(len(prompts))
         dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
-        model = opt.load(fitted / "model").to(_device(), dtype).eval()
+        model = opt.load(fitted / "model").to(device(), dtype).eval()
         tokens, scores = generate_blocks(
             model,
             prompts[share],
             new_tokens=prompts.shape[1],
             num_beams=self.decoding.num_beams,
             repetition_penalty=self.decoding.repetition_penalty,
-            batch_size=self.decoding.batch_size or PROMPTS_AT_ONCE[_device().type],
+            batch_size=self.decoding.batch_size or PROMPTS_AT_ONCE[device().type],
             progress=step.progress,
         )
         guard_decoding(model, prompts[share][:GUARDED_PROMPTS], tokens[:GUARDED_PROMPTS], self.decoding)
-        parts = _exchange(out, "synthetic", {"tokens": tokens, "score": scores}, peers)
+        parts = exchange(out, "synthetic", {"tokens": tokens, "score": scores}, peers)
         if parts is None:
             return {}
         tokens, scores = parts["tokens"], parts["score"]
@@ -164,11 +181,11 @@ class LanguageFamily:
         total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
         losses: dict[str, np.ndarray] = {}
         for name, (folder, blocks) in sets.items():
-            model = opt.load(folder / "model").to(_device()).eval()
+            model = opt.load(folder / "model").to(device()).eval()
             part = blocks[peers.share(len(blocks))]
             losses[name] = token_losses(model, part, progress=_further(step.progress, seen, total))
             seen += len(part)
-        parts = _exchange(out, "scores", losses, peers)
+        parts = exchange(out, "scores", losses, peers)
         if parts is None:
             return {}
         scores = pd.concat(_scores(name, parts[name]) for name in sets)
@@ -219,9 +236,9 @@ def train_model(
     batches = Batches.cut(recipe, len(training), peers.size)
     engine: Engine
     if family.engine == "deepspeed":
-        engine = DeepSpeedEngine(model, recipe, batches, family.zero_stage, _device())
+        engine = DeepSpeedEngine(model, recipe, batches, family.zero_stage, device())
     else:
-        engine = TorchEngine(model, recipe, batches, _device())
+        engine = TorchEngine(model, recipe, batches, device())
     try:
         weights, history = fine_tune(
             engine,
@@ -274,11 +291,11 @@ def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> flo
     return float(summed[0] / summed[1])
 
 
-def _exchange(out: Path, name: str, part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:
+def exchange(out: Path, name: str, part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:
     """Every rank's rows, in order of rank, on rank 0; through files, since the store is shared and blocks are many."""
     own = {key: out / f"{name}-{key}-{peers.rank}.npy" for key in part}
     for key, path in own.items():
-        np.save(path, part[key], allow_pickle=False)
+        write_array(path, part[key])
     peers.barrier()
     if not peers.leads:
         return None
@@ -311,5 +328,5 @@ def _further(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -38,6 +38,8 @@ class ModelSize:
     ffn_size: int
     positions: int
     dropout: float
+    separator: int = 2
+    """The id of `</s>`, which stands before every line and which no synthetic block may hold."""
 
 
 def create(size: ModelSize, seed: int) -> OPTForCausalLM:
@@ -56,8 +58,8 @@ def create(size: ModelSize, seed: int) -> OPTForCausalLM:
         dropout=size.dropout,
         do_layer_norm_before=True,
         pad_token_id=1,
-        bos_token_id=2,
-        eos_token_id=2,
+        bos_token_id=size.separator,
+        eos_token_id=size.separator,
     )
     with torch.device("meta"):
         model = OPTForCausalLM(config)
@@ -125,6 +127,7 @@ def check(name: str) -> ModelSize:
         ffn_size=config.ffn_dim,
         positions=config.max_position_embeddings,
         dropout=config.dropout,
+        separator=config.eos_token_id,
     )
 
 

@@ -6,7 +6,7 @@ mixtures) it is arrays in memory that hold many chains at once, and the store ke
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -35,7 +35,7 @@ class Step:
 
     generation: int
     random: np.random.SeedSequence
-    peers: Peers = Peers()
+    peers: Peers = field(default_factory=Peers)
     progress: Progress = lambda done, total: None
 
 
@@ -56,9 +56,14 @@ class Family(Protocol[Place]):
     """A kind of generative model. All workers of a chain call every method together; rank 0 writes the files."""
 
     name: str
-    in_memory: bool
-    shown: Collection[int]
-    """Generations whose models a chain in memory keeps to be looked at."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a phase leaves arrays, and the store keeps whole chains."""
+
+    @property
+    def shown(self) -> Collection[int]:
+        """Generations whose models a chain in memory keeps to be looked at."""
 
     @property
     def data_folder(self) -> Path | None:

@@ -115,7 +115,7 @@ def _start(start: str, family: Family[Place], past: Past[Place]) -> tuple[str | 
     """Identity and place of the weights a fit starts from; nothing means random weights."""
     if start == "scratch":
         return None, None
-    earlier = past.generation0 if start == "generation0" else past.newest
+    earlier: Finished[Place] | None = past.generation0 if start == "generation0" else past.newest
     if start == "pretrained" or earlier is None:
         return family.base() or (None, None)
     return earlier.identity, earlier.place

@@ -99,7 +99,9 @@ def load(chain: Chain, store: Store) -> Trajectory | None:
         return {key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")}
 
     shown = sorted({int(key.split(".")[1]) for key in arrays if key.startswith("model.")})
-    metrics = [{name: value for name, value in row.items() if value == value} for row in table.to_dict("records")]
+    metrics = [
+        {str(name): float(value) for name, value in row.items() if value == value} for row in table.to_dict("records")
+    ]
     rows = int(metrics[-1]["synthetic/rows"])
     past = Past(
         generations=len(metrics),
@@ -141,5 +143,5 @@ def _digests(phases: Phases[Arrays], family: Family[Arrays]) -> dict[str, str]:
     digest = hashlib.sha256()
     for name, array in sorted(phases["compose"].place.items()):
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(array.tobytes())
     return {"training": digest.hexdigest(), "evaluation": family.digests()["evaluation"]}

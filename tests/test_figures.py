@@ -18,7 +18,7 @@ from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
 from components.figures.report import write_report
 from components.figures.samples import Sample, samples_markdown
-from components.figures.table import closing_table, over_seeds
+from components.figures.table import closing_table, over_seeds, readable
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -345,7 +345,9 @@ def report(laptop, tmp_path_factory: pytest.TempPathFactory) -> str:
         for generation in (2, 0, 1)
         for prompt in ("first prompt", NASTY, "third prompt")
     ]
-    path = write_report(folder / "report.html", "Study <script>", settings, laptop[0], figures, samples)
+    path = write_report(
+        folder / "report.html", "Study <script>", settings, readable(closing_table(laptop[0])), figures, CAPTIONS, samples
+    )
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 

@@ -56,8 +56,8 @@ class Past(Generic[Place]):
         """With one generation more. In memory only the newest samples are held: older ones live on in `trained`."""
         sampled = phases["sample"]
         rows = int(sampled.metrics["synthetic/rows"])
-        earlier = Pool() if in_memory else self.pool
-        pool = Pool((*earlier.sampled, sampled.place), (*earlier.rows, rows), phases["compose"].place)
+        places, counts = ((), ()) if in_memory else (self.pool.sampled, self.pool.rows)
+        pool = Pool((*places, sampled.place), (*counts, rows), phases["compose"].place)
         samples = () if in_memory else (*self.samples, sampled.identity)
         return Past(self.generations + 1, pool, samples, self.generation0 or phases["fit"], phases["fit"])
 

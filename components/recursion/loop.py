@@ -52,7 +52,7 @@ def run_chain(
         GuardFailure: a phase's result must not stand; nothing of that phase is kept.
     """
     if family.in_memory:
-        yield from run_in_memory(chain, family, store, generations, report)
+        yield from run_in_memory(chain, family, store, generations)
         return
 
     def compute(kind: str, inputs: Mapping[str, Any], work: Compute[Path], step: Step) -> Phase:

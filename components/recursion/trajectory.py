@@ -11,7 +11,7 @@ numbers, since a phase's randomness is that of its generation.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,13 +53,7 @@ class Trajectory:
         self.past = self.past.then(phases, in_memory=True)
 
 
-def run_in_memory(
-    chain: Chain,
-    family: Family[Arrays],
-    store: Store,
-    generations: int,
-    report: Callable[[int, str, int, int], None] | None = None,
-) -> Iterator[Generation]:
+def run_in_memory(chain: Chain, family: Family[Arrays], store: Store, generations: int) -> Iterator[Generation]:
     """Advance a chain from where the store has it to `generations`, yielding every generation from the first."""
     with store.lock(KIND, {"chain": chain.identity}):
         trajectory, saved = load(chain, store) or Trajectory(), time.monotonic()
@@ -69,8 +63,6 @@ def run_in_memory(
             phases = advance(chain, family, trajectory.past, _compute)
             shown = index == 0 or index in family.shown
             trajectory.take(phases, shown)
-            if report:
-                report(index, "measure", 1, 1)
             if index == generations or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 _save(chain, store, trajectory)
                 saved = time.monotonic()

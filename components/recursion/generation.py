@@ -56,8 +56,11 @@ class Past(Generic[Place]):
         """With one generation more. In memory only the newest samples are held: older ones live on in `trained`."""
         sampled = phases["sample"]
         rows = int(sampled.metrics["synthetic/rows"])
-        places, counts = ((), ()) if in_memory else (self.pool.sampled, self.pool.rows)
-        pool = Pool((*places, sampled.place), (*counts, rows), phases["compose"].place)
+        trained = phases["compose"].place
+        if in_memory:
+            pool = Pool((sampled.place,), (rows,), trained)
+        else:
+            pool = Pool([*self.pool.sampled, sampled.place], [*self.pool.rows, rows], trained)
         samples = () if in_memory else (*self.samples, sampled.identity)
         return Past(self.generations + 1, pool, samples, self.generation0 or phases["fit"], phases["fit"])
 

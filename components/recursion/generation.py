@@ -6,7 +6,7 @@ compute it in memory. What is asked for is the same.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -57,10 +57,11 @@ class Past(Generic[Place]):
         sampled = phases["sample"]
         rows = int(sampled.metrics["synthetic/rows"])
         trained = phases["compose"].place
-        if in_memory:
-            pool = Pool((sampled.place,), (rows,), trained)
-        else:
-            pool = Pool([*self.pool.sampled, sampled.place], [*self.pool.rows, rows], trained)
+        places: list[Place] = [] if in_memory else list(self.pool.sampled)
+        counts: list[int] = [] if in_memory else list(self.pool.rows)
+        places.append(sampled.place)
+        counts.append(rows)
+        pool = replace(self.pool, sampled=places, rows=counts, trained=trained)
         samples = () if in_memory else (*self.samples, sampled.identity)
         return Past(self.generations + 1, pool, samples, self.generation0 or phases["fit"], phases["fit"])
 

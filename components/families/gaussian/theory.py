@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import digamma
 
 
 def wasserstein2_squared(rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -17,3 +18,13 @@ def wasserstein2_squared(rows: Sequence[int] | np.ndarray) -> np.ndarray:
 def variance_of_samples(rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Var(X^n) of a draw from the model of generation n over all chains: 1 + 1/M_0 + ... + 1/M_n; exact for ddof = 1."""
     return 1 + np.cumsum(1 / np.asarray(rows, float))
+
+
+def median_deviation(rows: Sequence[int] | np.ndarray, ddof: int) -> np.ndarray:
+    """Median of sigma_hat of generations 0, 1, ...; sigma = 1, one dimension.
+
+    log sigma_hat is a sum of independent terms 1/2 log(chi2(M-1) / (M - ddof)), so its median is its mean, digamma's,
+    but for a skewness that goes with the square root of the generations.
+    """
+    rows = np.asarray(rows, float)
+    return np.exp(np.cumsum((digamma((rows - 1) / 2) - np.log((rows - ddof) / 2)) / 2))

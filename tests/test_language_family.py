@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
 import pandas as pd
@@ -34,8 +35,12 @@ DECODING = Decoding(3, 1.0, "fp32", 16)
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
-    folder = tmp_path_factory.mktemp("corpus")
-    corpus.prepare(CorpusSettings(block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300), "train", folder)
+    text, folder = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("corpus")
+    of_cpython = [topics[name] for name in sorted(topics)]
+    for split, chosen in {"train": of_cpython[:20], "valid": of_cpython[20:25], "test": of_cpython[25:30]}.items():
+        (text / f"{split}.txt").write_text("\n".join(chosen), encoding="utf-8")
+    settings = CorpusSettings(path=str(text), block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300)
+    corpus.prepare(settings, "train", folder)
     for split in ("validation", "test"):  # enough of them for a test
         np.save(folder / f"{split}.npy", np.load(folder / f"{split}.npy")[:40])
     return LanguageFamily(folder, SIZE, None, RECIPE, DECODING, "torch", 0)

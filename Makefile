@@ -15,7 +15,7 @@ ui: .venv/made  ## browse the runs, figures, lineage and models
 	mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination $(CURDIR)/mlartifacts
 
 test: .venv/made  ## every quick test, in under ten minutes on two cores
-	pytest -n 2 --dist loadfile -m "not faults"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults"
 
 test-faults: .venv/made  ## real kills of real studies, real clusters: minutes
 	pytest -m faults

@@ -61,7 +61,8 @@ class StudyProgress:
         phases = self.expected[work]
         before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
-        self._worked += max(now - self.done.get(work, 0.0), 0.0)
+        if done:  # at a phase's beginning, what lies before it was found in the store
+            self._worked += max(now - self.done.get(work, 0.0), 0.0)
         self.done[work] = now
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
         self._show(work, f"{what} {100 * done // max(total, 1)} %")

@@ -1,8 +1,9 @@
-"""Fixtures of the whole suite: real data where it is, and an environment that reaches nowhere."""
+"""Fixtures of the whole suite, and an environment that reaches nowhere and draws the same examples every time."""
 
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,16 +11,31 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-PROJECT = Path(__file__).resolve().parents[1]
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
+
+LONGEST_FIRST = (
+    "test_recursion.py",
+    "test_resume.py",
+    "test_tracking.py",
+    "test_beam_search.py",
+    "test_training.py",
+    "test_two_workers.py",
+    "test_bad_input.py",
+)
 
 
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The real data beside the project (WikiText-2, OPT's tokenizer), or a skip that says so."""
-    folder = PROJECT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("../shared/data is not here")
-    return folder
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files start first, so that at the end no worker waits for another (`--no-loadscope-reorder`)."""
+    last = len(LONGEST_FIRST)
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, last))
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +48,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("migrated") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, migrated: Path):
+    """A place with what every study of the smoke preset makes first, to be copied from: database and corpus."""
+    import shutil
+
+    from components import config
+    from components.config.settings import RecursionSettings
+    from components.store import Store
+    from pipelines.recursion_plan import prepare_corpus
+    from tests.studies import Place
+
+    place = Place(tmp_path_factory.mktemp("prepared"))
+    shutil.copy(migrated, place.folder / "mlflow.db")
+    prepare_corpus(config.load(RecursionSettings, place.arguments()), Store.open(str(place.store)))
+    return place

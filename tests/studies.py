@@ -1,10 +1,13 @@
 """Real studies for the tests: the command a user gives, in a process of its own, with its own store and MLflow."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pandas as pd
 import psutil
 
 from components.cluster.session import clear_dead_sessions
+from tests.journal import computed
 
 PROJECT = Path(__file__).resolve().parents[1]
 SECONDS = 240
@@ -35,33 +39,51 @@ class Place:
     def environment(self) -> dict[str, str]:
         return os.environ | {"MLFLOW_TRACKING_URI": self.uri, "TMPDIR": str(self.folder)}
 
-    def command(self, *arguments: str) -> list[str]:
-        smoke = ["--preset", "smoke", "--store.path", str(self.store)]
-        return [sys.executable, "-m", "pipelines.recursion", *smoke, *arguments]
+    def copy_to(self, folder: Path) -> "Place":
+        """A place with copies of this one's database and corpus: what every study makes before anything else."""
+        folder.mkdir(exist_ok=True)
+        shutil.copy(self.folder / "mlflow.db", folder / "mlflow.db")
+        return Place(folder).take(self, "corpus")
+
+    def take(self, source: "Place", *kinds: str) -> "Place":
+        """Copy finished phases, whose identities go by content, out of another place's store."""
+        for kind in kinds:
+            shutil.copytree(source.store / kind, self.store / kind)
+        return self
+
+    def arguments(self, *arguments: str) -> list[str]:
+        return ["--preset", "smoke", "--store.path", str(self.store), *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The study to its end."""
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=PROJECT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        with self.start(*arguments) as study:
+            output, errors = study.communicate(timeout=SECONDS)
+        return subprocess.CompletedProcess(study.args, study.returncode, output, errors)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The study, running."""
-        return subprocess.Popen(
-            self.command(*arguments),
+    @contextmanager
+    def start(
+        self, *arguments: str, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> Iterator[subprocess.Popen[str]]:
+        """The study, running; nothing of it is left afterwards, however this ends."""
+        study = subprocess.Popen(
+            command or [sys.executable, "-m", "pipelines.recursion", *self.arguments(*arguments)],
             cwd=PROJECT,
-            env=self.environment,
+            env=self.environment if environment is None else environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        try:
+            yield study
+        finally:
+            if study.poll() is None:
+                kill_tree(study.pid)
+            for process in _processes(self):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            study.communicate(timeout=30)
+            clear_dead_sessions()
 
     def wait_for(self, phase: str, study: subprocess.Popen[str]) -> None:
         """Until a phase of this kind has begun."""
@@ -74,59 +96,66 @@ class Place:
 
     def kill_in(self, phase: str, *arguments: str) -> None:
         """Start the study and kill everything of it, without warning, as soon as a phase of this kind has begun."""
-        study = self.start(*arguments)
-        try:
+        with self.start(*arguments) as study:
             self.wait_for(phase, study)
-        finally:
             kill_tree(study.pid)
-            study.communicate()
-            clear_dead_sessions()
 
     def _unfinished(self, phase: str) -> bool:
         folder = self.store / "unfinished"
         return folder.is_dir() and any(f"~{phase}~" in path.name for path in folder.iterdir())
 
-    def phases(self) -> dict[str, float]:
-        """Every finished phase by kind and identity, with the time it was finished."""
-        kinds = ("corpus", "base", "compose", "fit", "sample", "measure")
-        manifests = [path for kind in kinds for path in (self.store / kind).glob("*/manifest.json")]
-        return {f"{path.parent.parent.name}/{path.parent.name}": path.stat().st_mtime for path in manifests}
+    def computed(self) -> list[tuple[str, str]]:
+        """Kind and identity of every phase that was computed here, again where it was computed again."""
+        return computed(self.store)
 
     def numbers(self) -> pd.Series:
         """Every measured number of every chain in the store, without times and speeds."""
-        records = [pd.read_json(path, typ="series") for path in sorted(self.store.glob("chains/*/generation-*.json"))]
         paths = sorted(self.store.glob("chains/*/generation-*.json"))
         rows = {
             (path.parent.name, path.stem, metric): value
-            for path, record in zip(paths, records, strict=True)
-            for metric, value in record["metrics"].items()
+            for path in paths
+            for metric, value in pd.read_json(path, typ="series")["metrics"].items()
             if not metric.startswith(("seconds/", "tokens_per_second/"))
         }
         return pd.Series(rows).sort_index()
 
 
 def kill_tree(process: int) -> None:
-    """SIGKILL to a process and to all it started, Ray's own daemons included."""
+    """SIGKILL to a process, for whose end its own parent waits, and to all it started, Ray's daemons included."""
     try:
         root = psutil.Process(process)
         family = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     for member in family:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(member.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family[1:], timeout=10)
 
 
-def processes_of(place: Place) -> list[str]:
-    """Processes that still carry this place's tracking store in their environment."""
+def train_workers(study: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The Ray Train workers that a running study has."""
+    found = []
+    for process in psutil.Process(study.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in process.name():
+                found.append(process)
+    return found
+
+
+def left_of(place: Place) -> list[str]:
+    """Processes of a place's studies that live on; Ray gets half a minute to end its own."""
+    deadline = time.monotonic() + 30
+    while (left := _processes(place)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return [str(process) for process in left]
+
+
+def _processes(place: Place) -> list[psutil.Process]:
+    """Processes that carry this place's tracking store in their environment."""
     found = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if process.environ().get("MLFLOW_TRACKING_URI") == place.uri:
-                found.append(" ".join(process.cmdline()))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
+                found.append(process)
     return found

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from components.figures import diversity, save_all, style
+from components.figures import CAPTIONS, diversity, save_all, style
 from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
@@ -55,6 +55,11 @@ def study(conditions: list[str], seeds: int, generations: int, rows: int = 200) 
 @pytest.fixture(scope="module")
 def laptop() -> tuple[pd.DataFrame, pd.DataFrame]:
     return study(["no-real-data", "keep-10-percent"], seeds=2, generations=5)
+
+
+@pytest.fixture(scope="module")
+def saved(laptop, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return save_all(*laptop, tmp_path_factory.mktemp("study") / "figures")
 
 
 def expected_perplexity(metrics: pd.DataFrame, condition: str) -> tuple[np.ndarray, np.ndarray]:
@@ -247,20 +252,20 @@ def test_every_figure_is_written_for_studies_of_any_size(
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths if path.suffix == ".png")
 
 
-def test_the_interactive_pages_fetch_nothing_and_hold_plotly_once(laptop, tmp_path: Path) -> None:
-    for path in save_all(*laptop, tmp_path):
-        if path.suffix == ".html":
-            text = path.read_text(encoding="utf-8")
-            assert text.startswith("<!DOCTYPE html>")
-            assert fetched(text) == []
-            assert text.count("* plotly.js v") == 1
-            assert path.stat().st_size < 6e6
+def test_the_interactive_pages_fetch_nothing_and_hold_plotly_once(saved: list[Path]) -> None:
+    pages = [path for path in saved if path.suffix == ".html"]
+    assert len(pages) == 4
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("<!DOCTYPE html>")
+        assert fetched(text) == []
+        assert text.count("* plotly.js v") == 1
+        assert path.stat().st_size < 6e6
 
 
-def test_the_same_numbers_give_the_same_files(tmp_path: Path) -> None:
-    metrics, scores = study(["a"], 2, 2, rows=30)
-    first, second = save_all(metrics, scores, tmp_path / "1"), save_all(metrics, scores, tmp_path / "2")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+def test_the_same_numbers_give_the_same_files(laptop, saved: list[Path], tmp_path: Path) -> None:
+    again = save_all(*laptop, tmp_path)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in saved]
 
 
 def test_a_family_without_sequences_gets_only_the_figures_it_has_numbers_for(laptop, tmp_path: Path) -> None:
@@ -330,9 +335,8 @@ def test_samples_that_do_not_match_their_prompts_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def report(laptop, tmp_path_factory: pytest.TempPathFactory) -> str:
+def report(laptop, saved: list[Path], tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
-    figures = save_all(*laptop, folder / "figures")
     settings = {
         "preset": "laptop",
         "seeds": [0, 1],
@@ -345,9 +349,8 @@ def report(laptop, tmp_path_factory: pytest.TempPathFactory) -> str:
         for generation in (2, 0, 1)
         for prompt in ("first prompt", NASTY, "third prompt")
     ]
-    path = write_report(
-        folder / "report.html", "Study <script>", settings, readable(closing_table(laptop[0])), figures, CAPTIONS, samples
-    )
+    table = readable(closing_table(laptop[0]))
+    path = write_report(folder / "report.html", "Study <script>", settings, table, saved, CAPTIONS, samples)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 

@@ -157,7 +157,9 @@ def test_the_risk_stays_finite_only_if_the_sample_grows_faster_than_linearly(
     assert (risk[400] < 1.05 * risk[100]) == bounded
 
 
-@pytest.mark.parametrize("regime", [Regime("replace"), Regime("accumulate"), Regime("subsample"), Regime("replace", 0.3)])
+@pytest.mark.parametrize(
+    "regime", [Regime("replace"), Regime("accumulate"), Regime("subsample"), Regime("replace", 0.3)]
+)
 @pytest.mark.parametrize("dimensions", [1, 3])
 def test_a_chain_stopped_and_made_longer_equals_one_that_was_not(
     store: Store, tmp_path: Path, regime: Regime, dimensions: int

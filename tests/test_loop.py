@@ -1,7 +1,11 @@
 """The loop with a family small enough to calculate: a one-dimensional Gaussian fitted by mean and variance."""
 
 import json
-from dataclasses import dataclass
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +13,25 @@ import pytest
 
 from components.recursion.family import GuardFailure
 from components.recursion.loop import make_chain, run_chain, stored_generations
+from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime
 from components.store import Store
+from tests.journal import computed
+
+PROJECT = Path(__file__).resolve().parents[1]
+WORK = ["fit", "sample", "measure"]
 
 
 @dataclass
 class Normal:
-    """Fits mean and unbiased variance; `fits` counts what was really computed."""
+    """Fits mean and unbiased variance; `computed` names what was really computed."""
 
     rows: int = 100
-    fits: int = 0
+    computed: list[str] = field(default_factory=list)
     name = "normal"
+    data_folder = None
+    in_memory = False
+    shown = ()
 
     @property
     def settings(self):
@@ -34,26 +46,56 @@ class Normal:
     def base(self):
         return None
 
-    def fit(self, training, start, random, out, peers, progress):
-        self.fits += 1
+    def within(self, phase, out):
+        self.computed.append(phase)
+
+    def compose(self, regime, pool, out, step):
+        return compose_rows(regime, self.rows, pool, out, step)
+
+    def fit(self, composed, pool, start, out, step):
+        self.within("fit", out)
+        training = gather_rows(composed, self.real(), pool, self.samples)
         model = {"mean": training.mean(), "deviation": training.std(ddof=1)}
         if start:
             model["start"] = json.loads((start / "model.json").read_text())["deviation"]
         (out / "model.json").write_text(json.dumps(model))
         return {"fit/deviation": model["deviation"], "tokens/fit": len(training)}
 
-    def sample(self, fitted, random, out, peers, progress):
+    def sample(self, fitted, out, step):
+        self.within("sample", out)
         model = json.loads((fitted / "model.json").read_text())
-        np.save(out / "samples.npy", np.random.default_rng(random).normal(model["mean"], model["deviation"], self.rows))
+        np.save(
+            out / "samples.npy", np.random.default_rng(step.random).normal(model["mean"], model["deviation"], self.rows)
+        )
         return {"synthetic/rows": self.rows}
 
     def samples(self, sampled):
         return np.load(sampled / "samples.npy")
 
-    def measure(self, fitted, sampled, generation0, out, peers, progress):
+    def measure(self, fitted, sampled, generation0, out, step):
+        self.within("measure", out)
         model = json.loads((fitted / "model.json").read_text())
         (out / "scores.json").write_text("{}")
         return {"w2": model["mean"] ** 2 + (model["deviation"] - 1) ** 2}
+
+
+@dataclass
+class Halted(Normal):
+    """Halts within generation 2's phase of one kind, its files half written."""
+
+    halted_in: str = "fit"
+    halt: Callable[[], None] = lambda: None
+
+    def within(self, phase, out):
+        super().within(phase, out)
+        if phase == self.halted_in and self.computed.count(phase) == 3:
+            (out / "half").write_text("half")
+            self.halt()
+
+
+def left_to_do(halted_in):
+    """Of generations 0 to 4, what a chain that halted there has not finished."""
+    return (WORK * 5)[2 * len(WORK) + WORK.index(halted_in) :]
 
 
 @pytest.fixture
@@ -80,48 +122,66 @@ def test_a_chain_has_one_generation_more_than_it_was_asked_to_recurse(store):
 def test_the_same_chain_again_computes_nothing_and_gives_the_same_numbers(store):
     first, family = run(store), Normal()
     assert numbers(run(store, family)) == numbers(first)
-    assert family.fits == 0
+    assert family.computed == []
 
 
 def test_a_longer_chain_computes_only_what_is_missing(store):
     first, family = run(store, generations=2), Normal()
     longer = run(store, family, generations=5)
     assert numbers(longer)[:3] == numbers(first)
-    assert family.fits == 3
+    assert family.computed == WORK * 3
 
 
-@pytest.mark.parametrize("stopped_in", ["fit", "sample", "measure"])
+@pytest.mark.parametrize("stopped_in", WORK)
 def test_a_chain_stopped_within_any_phase_and_resumed_equals_an_uninterrupted_one(store, tmp_path, stopped_in):
-    class Stopped(Normal):
-        """Stops like a kill: in the middle of a phase, its files half written."""
-
-        calls = 0
-
-        def _stop(self, phase, out):
-            if phase == stopped_in:
-                Stopped.calls += 1
-                if Stopped.calls == 3:
-                    (out / "half").write_text("half")
-                    raise KeyboardInterrupt
-
-        def fit(self, training, start, random, out, peers, progress):
-            self._stop("fit", out)
-            return super().fit(training, start, random, out, peers, progress)
-
-        def sample(self, fitted, random, out, peers, progress):
-            self._stop("sample", out)
-            return super().sample(fitted, random, out, peers, progress)
-
-        def measure(self, fitted, sampled, generation0, out, peers, progress):
-            self._stop("measure", out)
-            return super().measure(fitted, sampled, generation0, out, peers, progress)
+    def stop():
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(store, Stopped())
+        run(store, Halted(halted_in=stopped_in, halt=stop))
     family = Normal()
     resumed = run(store, family)
     assert numbers(resumed) == numbers(run(Store.open(str(tmp_path / "other"))))
-    assert family.fits == (3 if stopped_in == "fit" else 2)
+    assert family.computed == left_to_do(stopped_in)
+
+
+HALTED_CHAIN = """
+import sys, time
+from pathlib import Path
+from components.store import Store
+from tests.test_loop import Halted, run
+
+def wait_to_be_killed():
+    Path(sys.argv[3]).touch()
+    time.sleep(600)
+
+run(Store.open(sys.argv[1]), Halted(halted_in=sys.argv[2], halt=wait_to_be_killed))
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed_in", WORK)
+def test_a_process_killed_within_any_phase_leaves_what_it_finished_and_the_rest_is_computed_once(
+    store, tmp_path, killed_in
+):
+    reached = tmp_path / "reached"
+    command = [sys.executable, "-c", HALTED_CHAIN, str(store.root), killed_in, str(reached)]
+    with subprocess.Popen(command, cwd=PROJECT) as process:
+        try:
+            while not reached.exists():
+                assert process.poll() is None
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    unfinished = store.root / "unfinished"
+    assert [path.name.split("~")[3] for path in unfinished.iterdir()] == [killed_in]
+    again, family = Store.open(str(store.root)), Normal()
+    assert list(unfinished.iterdir()) == []
+    resumed, whole = run(again, family), Store.open(str(tmp_path / "whole"))
+    assert numbers(resumed) == numbers(run(whole))
+    assert family.computed == left_to_do(killed_in)
+    assert computed(store.root) == computed(whole.root)
+    assert len(set(computed(store.root))) == len(computed(store.root)) == 20
 
 
 def test_chains_that_differ_only_in_the_regime_share_generation_0(store):
@@ -130,7 +190,7 @@ def test_chains_that_differ_only_in_the_regime_share_generation_0(store):
     accumulated = run(store, family, Regime("accumulate"))
     assert replaced[0].directories == accumulated[0].directories
     assert replaced[1].directories["fit"] != accumulated[1].directories["fit"]
-    assert family.fits == 9
+    assert family.computed == WORK * 9
 
 
 def test_another_seed_is_another_chain(store):
@@ -158,12 +218,12 @@ def test_what_is_stored_can_be_read_without_computing(store):
     assert list(stored_generations(chain, family, store, 4)) == []
     run(store, generations=2)
     assert len(list(stored_generations(chain, family, store, 4))) == 3
-    assert family.fits == 0
+    assert family.computed == []
 
 
 def test_a_phase_that_fails_its_guard_leaves_nothing_in_the_store(store):
     class Broken(Normal):
-        def sample(self, fitted, random, out, peers, progress):
+        def sample(self, fitted, out, step):
             raise GuardFailure("a block is too short")
 
     with pytest.raises(GuardFailure, match="too short"):

@@ -23,7 +23,7 @@ def ngrams(sequence: np.ndarray, n: int) -> list[tuple[int, ...]]:
     return [tuple(tokens[start : start + n]) for start in range(len(tokens) - n + 1)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(blocks=blocks_of_ids, n=st.integers(1, 7))
 def test_distinct_n_equals_counting_tuples(blocks: np.ndarray, n: int) -> None:
     counted = Counter(ngram for sequence in blocks for ngram in ngrams(sequence, n))
@@ -31,7 +31,7 @@ def test_distinct_n_equals_counting_tuples(blocks: np.ndarray, n: int) -> None:
     assert distinct_n(blocks, n) == pytest.approx(expected, nan_ok=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(blocks=blocks_of_ids)
 def test_repetition_4_equals_remembering_what_was_seen(blocks: np.ndarray) -> None:
     shares = []
@@ -45,7 +45,7 @@ def test_repetition_4_equals_remembering_what_was_seen(blocks: np.ndarray) -> No
     assert repetition_4(blocks) == pytest.approx(float(np.mean(shares)), nan_ok=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(synthetic=blocks_of_ids, real=blocks_of_ids)
 def test_vocabulary_coverage_equals_intersecting_sets(synthetic: np.ndarray, real: np.ndarray) -> None:
     known = set(real.ravel().tolist())

@@ -25,7 +25,7 @@ def random_blocks(count: int, length: int, vocabulary: int = 60, seed: int = 0) 
     return np.random.default_rng(seed).integers(0, vocabulary, (count, length), dtype=np.int32)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 1000),
     count=st.integers(1, 7),

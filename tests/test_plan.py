@@ -1,5 +1,7 @@
 """From settings to chains: what a condition says is what its chain does, and what it will cost."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,14 +10,23 @@ from components import config
 from components.config.settings import RecursionSettings
 from components.families.language import model as opt
 from components.families.language.base import BASE
+from components.families.language.cost import measure_rates
 from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus
+from tests.studies import Place
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store.open(str(tmp_path_factory.mktemp("store")))
+def store(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store.open(str(prepared.copy_to(tmp_path_factory.mktemp("place")).store))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rates_are_measured_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.recursion_plan.measure_rates", cache(measure_rates))
+        yield
 
 
 def plan(store: Store, *arguments: str) -> Plan:

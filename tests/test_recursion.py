@@ -1,17 +1,25 @@
 """The whole command, as a user gives it: `mlflow run . -e recursion` through real Ray, DeepSpeed and MLflow."""
 
+import pickle
 import re
-import subprocess
 import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.studies import PROJECT, SECONDS, Place, processes_of
+from tests.studies import SECONDS, Place, left_of, train_workers
+
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 METRICS = {
     "test/perplexity",
@@ -36,25 +44,19 @@ METRICS = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Nothing is there: database, corpus and base are made by the study."""
     return Place(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="module")
-def output(place: Place) -> str:
-    """What `mlflow run` printed: two chains to generation 1."""
+def output(place: Place) -> Iterator[str]:
+    """What `mlflow run` printed: two chains to generation 1. Whatever of it lives on does so until the last test here."""
     command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "recursion", "--env-manager", "local"]
     settings = ["-P", "preset=smoke", "-P", f"store.path={place.store}", "-P", "seeds=2"]
-    ended = subprocess.run(
-        [*command, *settings],
-        cwd=PROJECT,
-        env=place.environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout[-1000:] + ended.stderr[-3000:]
-    return ended.stdout
+    with place.start(command=[*command, *settings]) as study:
+        written, errors = study.communicate(timeout=SECONDS)
+        assert study.returncode == 0, written[-1000:] + errors[-3000:]
+        yield written
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,14 @@ def test_the_plan_comes_first_then_progress_then_the_table_and_the_address(outpu
 
 
 def test_nothing_of_the_study_lives_on_after_it(place, output):
-    assert processes_of(place) == []
+    assert left_of(place) == []
+
+
+def test_every_phase_is_computed_once_and_what_chains_share_for_both(place, output):
+    counted = Counter(kind for kind, _ in place.computed())
+    # generation 0 is composed of the same real data for every seed
+    assert counted == {"corpus": 1, "base": 1, "compose": 3, "fit": 4, "sample": 4, "measure": 4}
+    assert len(set(place.computed())) == counted.total()
 
 
 def test_the_study_holds_its_settings_numbers_figures_and_report(client):
@@ -154,31 +163,55 @@ def test_the_same_prompts_stand_in_every_generations_samples(client):
 
 
 def test_any_generations_folder_is_a_model_for_transformers(place, output):
-    for folder in place.store.glob("fit/*/model"):
+    folders = list(place.store.glob("fit/*/model"))
+    assert len(folders) == 4
+    for folder in folders:
         model = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert len(tokenizer) <= model.config.vocab_size
 
 
-def test_nothing_that_was_written_is_a_pickle(place, output):
-    written = {path.suffix for path in place.store.rglob("*") if path.is_file()}
-    assert written <= {".json", ".parquet", ".npy", ".safetensors", ".txt", ".lock", ".model", ".jinja"}
+def holds_a_pickle(path: Path) -> bool:
+    """Judged by its content: a pickle's header, what `torch.save` writes, or an array of Python objects."""
+    if path.suffix == ".safetensors":  # begins with a length, of which every value may occur
+        with safe_open(path, "pt"):
+            return False
+    if path.suffix == ".npy":
+        np.load(path, allow_pickle=False)
+        return False
+    if zipfile.is_zipfile(path):
+        return any(name.endswith(".pkl") for name in zipfile.ZipFile(path).namelist())
+    with path.open("rb") as file:
+        return re.match(rb"\x80[\x02-\x05]", file.read(2)) is not None
+
+
+def test_nothing_that_was_written_is_a_pickle(place, output, tmp_path):
+    for folder in (place.store, place.folder / "mlartifacts"):
+        written = [path for path in folder.rglob("*") if path.is_file()]
+        assert {".json", ".parquet", ".safetensors"} <= {path.suffix for path in written}
+    assert [path for path in place.folder.rglob("*") if path.is_file() and holds_a_pickle(path)] == []
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "model.bin")
+    (tmp_path / "object").write_bytes(pickle.dumps({"weights": [0.0]}))
+    assert all(holds_a_pickle(path) for path in tmp_path.iterdir())
 
 
 def test_a_dry_run_prints_the_plan_and_starts_nothing(place, output):
-    before = place.phases()
+    before = place.computed()
     ended = place.run("--dry_run", "true", "--seeds", "7")
     assert ended.returncode == 0
     assert "7 chains" in ended.stdout
     assert re.search(r"about .* TFLOP, .* MB in the store, .* on this machine", ended.stdout)
-    assert place.phases() == before
+    assert place.computed() == before
 
 
-def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, output, tmp_path):
+def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, output, prepared, tmp_path):
     """DeepSpeed over two ranks, ZeRO 2; each samples and scores its share."""
-    other = Place(tmp_path)
-    ended = other.run("--train.workers", "2", "--train.zero_stage", "2")
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    other = prepared.copy_to(tmp_path).take(place, "base")
+    with other.start("--train.workers", "2", "--train.zero_stage", "2") as study:
+        other.wait_for("fit", study)
+        assert len(train_workers(study)) == 2
+        _, errors = study.communicate(timeout=SECONDS)
+    assert study.returncode == 0, errors[-3000:]
     one, two = place.numbers(), other.numbers()
     assert set(two.index) <= set(one.index)  # the same chain, by its identity
     fitted = [
@@ -186,33 +219,32 @@ def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, outpu
         for key in two.index
         if key[2] in ("validation/perplexity", "test/perplexity") and key[1] == "generation-000"
     ]
+    assert len(fitted) == 2
     assert two[fitted].tolist() == pytest.approx(one[fitted].tolist(), rel=1e-3)
 
 
-def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(place, output):
-    ended = subprocess.run(
-        [sys.executable, "-m", "pipelines.recursion", "--preset", "paper", "--store.path", str(place.store)],
-        cwd=PROJECT,
-        env=place.environment | {"HF_HUB_CACHE": str(place.folder / "empty"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert "model.name = facebook/opt-125m" in ended.stderr
-    assert "preset=laptop" in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(prepared, tmp_path):
+    place = prepared.copy_to(tmp_path)
+    command = [sys.executable, "-m", "pipelines.recursion", "--preset", "paper", "--store.path", str(place.store)]
+    environment = place.environment | {"HF_HUB_CACHE": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    with place.start(command=command, environment=environment) as study:
+        _, errors = study.communicate(timeout=60)
+    assert study.returncode == 2
+    assert "model.name = facebook/opt-125m" in errors
+    assert "preset=laptop" in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
-def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(place: Place, output: str, tmp_path: Path):
+def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(
+    place: Place, output: str, prepared: Place, tmp_path: Path
+):
     """A folder of text, a folder with an OPT and its tokenizer, bf16 generation, plain torch."""
     topics_of_cpython = [text for _, text in sorted(topics.items())]
     for split, chosen in {"train": slice(0, 50), "valid": slice(50, 60), "test": slice(60, 70)}.items():
         (tmp_path / "text").mkdir(exist_ok=True)
         (tmp_path / "text" / f"{split}.txt").write_text("\n".join(topics_of_cpython[chosen]), encoding="utf-8")
     (base,) = place.store.glob("base/*/model")  # any OPT with a tokenizer beside it
-    other = Place(tmp_path)
+    other = prepared.copy_to(tmp_path)
     arguments = {
         "corpus.path": tmp_path / "text",
         "model.name": base,

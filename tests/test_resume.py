@@ -6,114 +6,119 @@ import signal
 import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
-from tests.studies import SECONDS, Place, processes_of
+from pipelines.recursion import recursion
+from tests.studies import SECONDS, Place, left_of, train_workers
 
-TWO = ("--generations", "1", "--conditions.no-real-data.epochs", "2")
+pytestmark = pytest.mark.timeout(3 * SECONDS)
+
+TWO = ("--generations", "1", "--conditions.no-real-data.epochs", "2", "--base.epochs", "0")
+WITH_BASE = (*TWO, "--base.epochs", "1")
+CHAIN = ("compose", "fit", "sample", "measure")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = prepared.copy_to(tmp_path_factory.mktemp("undisturbed"))
     ended = place.run(*TWO)
     assert ended.returncode == 0, ended.stderr[-2000:]
+    assert sorted(kind for kind, _ in place.computed()) == sorted(CHAIN * 2)
     return place
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(6 * SECONDS)
 def test_killed_during_fit_sample_and_measure_a_study_ends_with_the_same_numbers_and_repeats_nothing(
-    undisturbed: Place, tmp_path: Path
+    prepared: Place, tmp_path: Path
 ):
-    place = Place(tmp_path)
-    finished: dict[str, float] = {}
+    whole, place = (prepared.copy_to(tmp_path / name) for name in ("whole", "killed"))
     for phase in ("base", "fit", "sample", "measure"):
-        place.kill_in(phase, *TWO)
-        assert processes_of(place) == []
-        assert {name: place.phases().get(name) for name in finished} == finished  # none was computed again
-        finished = place.phases()
-    ended = place.run(*TWO)
+        place.kill_in(phase, *WITH_BASE)
+    for each in (whole, place):
+        ended = each.run(*WITH_BASE)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+    assert sorted(place.computed()) == sorted(whole.computed())
+    assert len(set(whole.computed())) == len(whole.computed()) == 9
+    assert place.numbers().equals(whole.numbers())
+
+
+def test_the_same_command_again_computes_nothing_and_needs_no_cluster(
+    undisturbed: Place, monkeypatch: pytest.MonkeyPatch
+):
+    before = undisturbed.computed()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", undisturbed.uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("components.cluster.connect", lambda _: pytest.fail("a cluster was started or joined"))
+    recursion(undisturbed.arguments(*TWO))
+    assert undisturbed.computed() == before
+    client = MlflowClient(tracking_uri=undisturbed.uri)
+    experiment = client.get_experiment_by_name("recursion")
+    studies = client.search_runs([experiment.experiment_id], "tags.`recursion.kind` = 'study'")
+    assert [study.info.status for study in studies] == ["FINISHED"] * 2
+
+
+def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: Place, prepared: Place, tmp_path: Path):
+    place = prepared.copy_to(tmp_path).take(undisturbed, *CHAIN)
+    ended = place.run(*TWO, "--generations", "2")
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert {name: place.phases()[name] for name in finished} == finished
-    assert place.phases().keys() == undisturbed.phases().keys()
-    assert place.numbers().equals(undisturbed.numbers())
-
-
-def test_the_same_command_again_computes_nothing_and_needs_no_cluster(undisturbed: Place):
-    before = undisturbed.phases()
-    ended = undisturbed.run(*TWO)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    assert undisturbed.phases() == before
-
-
-def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: Place):
-    before = undisturbed.phases()
-    ended = undisturbed.run(*TWO, "--generations", "2")
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    after = undisturbed.phases()
-    assert {name: after[name] for name in before} == before
-    assert sorted(name.split("/")[0] for name in after.keys() - before.keys()) == [
-        "compose",
-        "fit",
-        "measure",
-        "sample",
-    ]
+    assert tuple(kind for kind, _ in place.computed()) == CHAIN
+    assert not set(place.computed()) & set(undisturbed.computed())
+    shorter = undisturbed.numbers()
+    assert place.numbers()[shorter.index].equals(shorter)
 
 
 @pytest.mark.faults
-def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(undisturbed: Place, tmp_path: Path):
-    place = Place(tmp_path)
-    study = place.start(*TWO)
-    place.wait_for("sample", study)
-    (worker,) = [
-        process for process in psutil.Process(study.pid).children(recursive=True) if "RayTrainWorker" in process.name()
-    ]
-    worker.kill()
-    output, errors = study.communicate(timeout=SECONDS)
+def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(
+    undisturbed: Place, prepared: Place, tmp_path: Path
+):
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as study:
+        place.wait_for("sample", study)
+        (worker,) = train_workers(study)
+        worker.kill()
+        output, errors = study.communicate(timeout=SECONDS)
     assert study.returncode == 0, errors[-2000:]
     assert "a worker died" in output
     assert "continuing from the store" in output
-    longer = undisturbed.numbers()
-    assert place.numbers().equals(longer[longer.index.isin(place.numbers().index)])
+    assert sorted(place.computed()) == sorted(undisturbed.computed())
+    assert place.numbers().equals(undisturbed.numbers())
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(3 * SECONDS)
 def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same_command_ends_as_ever(
-    undisturbed: Place, tmp_path: Path
+    undisturbed: Place, prepared: Place, tmp_path: Path
 ):
-    place = Place(tmp_path)
-    place.store.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", place.store]).returncode:
+    store = tmp_path / "store"
+    store.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", store]).returncode:
         pytest.skip("a small file system can be mounted by root only")
     try:
-        study = place.start(*TWO)
-        place.wait_for("fit", study)
-        ballast = place.store / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while file.write(b"0" * 4096):
-                pass
-        output, errors = study.communicate(timeout=SECONDS)
+        place = prepared.copy_to(tmp_path)
+        with place.start(*TWO) as study:
+            place.wait_for("fit", study)
+            ballast = place.store / "ballast"
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while file.write(b"0" * 4096):
+                    pass
+            output, errors = study.communicate(timeout=SECONDS)
         assert study.returncode == 1, output + errors
         assert "No space left on device" in errors
         assert "the same command continues" in errors
         assert "Traceback" not in errors
-        finished = place.phases()
         ballast.unlink()
         ended = place.run(*TWO)
         assert ended.returncode == 0, ended.stderr[-2000:]
-        assert {name: place.phases()[name] for name in finished} == finished
-        longer = undisturbed.numbers()
-        assert place.numbers().equals(longer[longer.index.isin(place.numbers().index)])
+        assert sorted(place.computed()) == sorted(undisturbed.computed())
+        assert place.numbers().equals(undisturbed.numbers())
     finally:
-        subprocess.run(["umount", place.store], check=True)
+        subprocess.run(["umount", "--lazy", store], check=True)
 
 
-def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(tmp_path: Path):
-    place = Place(tmp_path)
-    ended = place.run("--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
+def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(prepared: Place, tmp_path: Path):
+    place = prepared.copy_to(tmp_path)
+    ended = place.run("--base.epochs", "0", "--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
     assert ended.returncode == 1
     assert "the weights did not move" in ended.stderr
     assert "a worker died" not in ended.stdout
@@ -121,18 +126,20 @@ def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(tmp_path: 
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_process(sent: int, tmp_path: Path):
+def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_process(
+    sent: int, prepared: Place, tmp_path: Path
+):
     """Ctrl-C; and SIGTERM, which `mlflow run`, schedulers and containers send."""
-    place = Place(tmp_path)
-    study = place.start(*TWO)
-    place.wait_for("fit", study)
-    study.send_signal(sent)
-    _, errors = study.communicate(timeout=60)
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as study:
+        place.wait_for("fit", study)
+        study.send_signal(sent)
+        _, errors = study.communicate(timeout=60)
+        assert left_of(place) == []
     assert study.returncode == 130
     assert "The same command continues" in errors
     assert "Traceback" not in errors
     assert "SIGTERM received" not in errors  # Ray's own way to end prints a stack
-    assert processes_of(place) == []
     client = MlflowClient(tracking_uri=place.uri)
     (run,) = client.search_runs(
         [client.get_experiment_by_name("recursion").experiment_id], "tags.`recursion.kind` = 'study'"

@@ -35,9 +35,17 @@ def test_the_paper_preset_is_the_papers_experiment():
     assert (paper.generate.num_beams, paper.generate.repetition_penalty, paper.corpus.block_size) == (5, 1.0, 64)
 
 
-@pytest.mark.parametrize(("preset", "penalty"), [("penalty-2", 2.0), ("published-code", 3.0)])
-def test_the_ablations_differ_from_the_paper_in_their_penalty(preset, penalty):
-    assert {condition.repetition_penalty for condition in load("--preset", preset).conditions.values()} == {penalty}
+@pytest.mark.parametrize(
+    ("preset", "penalty", "remainder"),
+    [("penalty-2", 2.0, "drop_once"), ("published-code", 3.0, "drop_every_1000_lines")],
+)
+def test_the_ablations_differ_from_the_paper_in_their_penalty(preset, penalty, remainder):
+    """And the published code in its remainder; in nothing else."""
+    expected = load("--preset", "paper").model_dump()
+    for condition in expected["conditions"].values():
+        condition["repetition_penalty"] = penalty
+    expected["corpus"]["remainder"] = remainder
+    assert load("--preset", preset).model_dump() == expected | {"preset": preset}
 
 
 def test_any_field_is_set_by_its_dotted_name():

@@ -11,6 +11,7 @@ import pytest
 
 from components.config.errors import BadInput
 from components.store import Store, identity, read_manifest
+from tests.journal import computed
 
 
 @pytest.fixture
@@ -82,6 +83,15 @@ def test_a_damaged_file_is_noticed_and_its_phase_computed_again(store, damage):
     assert store.find("fit", {"seed": 1}) is not None
 
 
+def test_the_journal_has_a_line_for_every_time_a_phase_was_computed(store):
+    for seed in (1, 2, 1):
+        put(store, {"seed": seed})
+    store.find("fit", {"seed": 2})
+    assert computed(store.root) == [("fit", identity("fit", {"seed": seed})) for seed in (1, 2, 1)]
+    for line in (store.root / "journal.jsonl").read_text().splitlines():
+        assert json.loads(line).keys() == {"kind", "identity", "seconds", "created"}
+
+
 def test_of_two_that_finish_the_same_phase_one_stays_and_both_succeed(store):
     first, second = put(store, {"seed": 1}), put(store, {"seed": 1})
     assert first == second
@@ -100,12 +110,12 @@ def test_opening_clears_what_dead_processes_left_and_spares_the_living(store):
 def test_a_phase_is_held_by_one_process_at_a_time(store):
     child = (
         "import sys, time\nfrom components.store import Store\n"
-        "with Store.open(sys.argv[1]).locked('fit', {'seed': 1}):\n    print('held', flush=True)\n    time.sleep(0.7)\n    print(time.monotonic(), flush=True)"
+        "with Store.open(sys.argv[1]).lock('fit', {'seed': 1}):\n    print('held', flush=True)\n    time.sleep(0.7)\n    print(time.monotonic(), flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", child, str(store.root)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with store.locked("fit", {"seed": 1}):
+        with store.lock("fit", {"seed": 1}):
             taken = time.monotonic()
         assert float(process.stdout.readline()) <= taken
 

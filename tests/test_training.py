@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def train(kind: str, recipe: Recipe, blocks: np.ndarray, dropout: float = 0.0):
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_deepspeed_gives_the_plain_engines_loss_at_every_step(blocks, stage, precision):
-    recipe = Recipe(2, 3e-3, 1e-6, 0.01, 16, "best", precision, micro_batch_size=8)
+    recipe = replace(RECIPE, precision=precision, micro_batch_size=8, weight_decay=0.5)
     expected_weights, expected = train("torch", recipe, blocks, dropout=0.1)
     weights, history = train(f"zero{stage}", recipe, blocks, dropout=0.1)
     tolerance = {"fp32": 1e-5, "bf16": 2e-3}[precision]
@@ -78,7 +79,7 @@ def test_deepspeed_gives_the_plain_engines_loss_at_every_step(blocks, stage, pre
 def test_the_loop_equals_torchs_own_adamw_and_cosine_schedule(blocks):
     """The oracle is transformers' loss, torch's AdamW and CosineAnnealingLR, as the published code uses them."""
     model = small_model()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate, weight_decay=0.5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=RECIPE.epochs, eta_min=1e-6)
     order = np.random.default_rng(3)
     expected = []
@@ -92,21 +93,21 @@ def test_the_loop_equals_torchs_own_adamw_and_cosine_schedule(blocks):
             optimizer.step()
             optimizer.zero_grad()
         schedule.step()
-    _, history = train("torch", RECIPE, blocks)
+    _, history = train("torch", replace(RECIPE, weight_decay=0.5), blocks)
     assert np.allclose([row[2] for row in history.losses], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("micro", [1, 3, 5, 16])
 def test_the_size_of_a_micro_batch_changes_only_rounding(blocks, micro):
     _, whole = train("torch", RECIPE, blocks)
-    _, pieces = train("torch", Recipe(**{**vars(RECIPE), "micro_batch_size": micro}), blocks)
+    _, pieces = train("torch", replace(RECIPE, micro_batch_size=micro), blocks)
     assert np.allclose([row[2] for row in pieces.losses], [row[2] for row in whole.losses], rtol=1e-4)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 @pytest.mark.parametrize("micro", [None, 1, 3])
 def test_the_workers_together_see_every_block_once_an_epoch_with_equal_weight(workers, micro):
-    recipe = Recipe(**{**vars(RECIPE), "micro_batch_size": micro})
+    recipe = replace(RECIPE, micro_batch_size=micro)
     order = np.random.default_rng(0).permutation(40)
     batches = Batches.cut(recipe, 40, workers)
     ranks = [list(batches.rows(order, rank)) for rank in range(workers)]

@@ -1,0 +1,106 @@
+"""What a person reads while a study runs: how far it is and how long still."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from components.recursion.records import Chain, Generation
+from components.terminal import StudyProgress
+
+SECONDS = {"measure": 4.0, "sample": 4.0, "fit": 4.0, "compose": 0.0}  # the order of the phases is not that of a plan
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("components.terminal.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def progress(clock: SimpleNamespace) -> StudyProgress:
+    """Two chains of two generations, 48 seconds by the plan."""
+    phases = {(index, kind): seconds for index in (1, 0) for kind, seconds in SECONDS.items()}
+    return StudyProgress({"a": "first seed 0", "b": "second seed 0"}, {"a": phases, "b": phases})
+
+
+def generation(name: str, index: int) -> Generation:
+    return Generation(
+        Chain("language", name, 0, name, {}),
+        index,
+        {"fit": Path("fit")},
+        {"seconds/fit": 3.0, "test/perplexity": 40.0},
+        {},
+    )
+
+
+def test_nothing_is_promised_before_something_was_computed(progress, clock):
+    assert progress.time_left() == "time left not known yet"
+    progress.at("a", 0, "fit", 0, 10)
+    clock.now += 30
+    assert progress.time_left() == "time left not known yet"
+
+
+def test_the_time_left_is_the_plans_stretched_as_the_work_so_far_was(progress, clock):
+    progress.at("a", 0, "fit", 0, 10)
+    clock.now += 1
+    progress.at("a", 0, "fit", 5, 10)
+    assert progress.time_left() == "about 23 s left"  # 46 of the plan's, at twice its speed
+    clock.now += 5
+    progress.at("a", 0, "fit", 10, 10)
+    assert progress.time_left() == "about 66 s left"  # 44, six for four
+    clock.now += 42
+    progress.at("a", 0, "sample", 10, 10)
+    assert progress.time_left() == "about 4 min left"  # 40, six for one
+
+
+def test_a_phase_that_is_reached_has_those_before_it_behind_it(progress):
+    for index, kind, done in ((0, "compose", 0), (0, "fit", 0), (0, "sample", 4), (0, "measure", 8), (1, "sample", 16)):
+        progress.at("a", index, kind, 0, 10)
+        assert progress.done == {"a": done}
+    progress.at("b", 1, "measure", 5, 10)
+    assert progress.done == {"a": 16, "b": 22}
+
+
+def test_a_generation_found_in_the_store_counts_as_done_and_not_as_work(progress, clock):
+    for index in (0, 1):
+        progress.finished(generation("a", index), found=True)
+    progress.finished(generation("b", 0), found=True)
+    assert progress.done == {"a": 24, "b": 12}
+    assert progress.time_left() == "time left not known yet"
+    progress.at("b", 1, "fit", 0, 10)
+    clock.now += 8
+    progress.at("b", 1, "fit", 10, 10)
+    assert progress.time_left() == "about 16 s left"  # 8 of the plan's, at half its speed
+
+
+def test_a_phase_found_in_the_store_counts_as_done_and_not_as_work(progress, clock):
+    progress.at("a", 0, "sample", 0, 10)
+    assert progress.done == {"a": 4}
+    assert progress.time_left() == "time left not known yet"
+    clock.now += 1
+    progress.at("a", 0, "sample", 5, 10)
+    assert progress.time_left() == "about 21 s left"  # 42 of the plan's, at twice its speed
+
+
+def test_a_chain_that_is_started_again_takes_back_what_it_has_not_finished(progress, clock):
+    progress.at("a", 0, "fit", 0, 10)
+    clock.now += 2
+    progress.at("a", 0, "fit", 5, 10)
+    progress.at("a", 0, "fit", 0, 10)
+    assert progress.done == {"a": 0}
+    assert progress.time_left() == "about 48 s left"
+
+
+def test_every_generation_gets_a_line_with_its_numbers_and_the_last_one_ends_it(progress, capsys):
+    for name in ("a", "b"):
+        for index in (0, 1):
+            progress.finished(generation(name, index))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(";")[0] for line in lines if "done in" in line] == [
+        f"{condition} seed 0: generation {index} done in 3 s, test perplexity 40.0"
+        for condition in ("first", "second")
+        for index in (0, 1)
+    ]
+    assert progress.time_left() == "nearly done"

@@ -1,0 +1,133 @@
+"""Two workers of a group give what one gives: a generation through the loop, and training under every engine.
+
+The two are processes joined by gloo, as Ray Train joins them; no cluster is needed for that.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+
+from components import corpus
+from components.config.settings import CorpusSettings
+from components.families.language import model as opt
+from components.families.language.decoding import Decoding
+from components.families.language.family import LanguageFamily, exchange, train_model
+from components.families.language.training import Recipe
+from components.recursion.loop import make_chain, run_chain
+from components.recursion.peers import Peers
+from components.recursion.records import Generation
+from components.regimes import Regime
+from components.store import Store
+from tests.journal import computed
+
+BLOCKS, LENGTH = 41, 12  # in batches of 16: the last one is 9, of which one worker gets five and the other four
+RECIPE = Recipe(2, 5e-3, 1e-6, 0.1, 16, "best", micro_batch_size=3)
+ENGINES = {"torch": 0, "zero0": 0, "zero1": 1, "zero2": 2, "zero3": 3}
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
+    text, folder = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("corpus")
+    lines = [
+        f"Model {number} of {number % 7} forgets what {number * number % 11} tails say .\n" for number in range(120)
+    ]
+    for split, chosen in (("train", lines), ("valid", lines[:40]), ("test", lines[40:70])):
+        (text / f"{split}.txt").write_text("".join(chosen))
+    settings = CorpusSettings(path=str(text), block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300)
+    corpus.prepare(settings, "train", folder)
+    size = opt.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
+    return LanguageFamily(folder, size, None, RECIPE, Decoding(3, 1.0, "fp32", 16), "torch", 0)
+
+
+def generation(family: LanguageFamily, folder: Path, peers: Peers) -> Generation:
+    chain = make_chain(family, "a condition", Regime("replace"), "scratch", seed=0)
+    (first,) = run_chain(chain, family, Store(folder), 0, peers)
+    return first
+
+
+def train(family: LanguageFamily, engine: str, out: Path, peers: Peers) -> None:
+    name = "torch" if engine == "torch" else "deepspeed"
+    under = replace(family, engine=name, zero_stage=ENGINES[engine])
+    model = opt.create(family.size, seed=0)
+    train_model(model, family.corpus.train, under, RECIPE, 0, out, peers, lambda *_: None)
+
+
+def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
+    """One of the two workers. DeepSpeed names its shared memory by the address and port that Ray Train would set."""
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(os.getppid())}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    peers = Peers(rank, 2)
+    generation(family, folder / "store", peers)
+    for engine in ENGINES:
+        (folder / engine).mkdir(exist_ok=True)
+        train(family, engine, folder / engine, peers)
+    rows = np.arange(rank * 3, 3 + rank * 2)
+    if whole := exchange(folder, "rows", {"rows": rows, "squares": rows**2}, peers):
+        np.savez(folder / "whole.npz", **whole)
+    peers.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two workers wrote."""
+    folder = tmp_path_factory.mktemp("two")
+    Store.open(str(folder / "store"))
+    group = multiprocessing.spawn(serve, (family, folder), nprocs=2, join=False)
+    try:
+        while not group.join():
+            pass
+    finally:
+        for process in group.processes:
+            process.kill()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one worker wrote."""
+    folder = tmp_path_factory.mktemp("one")
+    train(family, "torch", folder, Peers())
+    return folder
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_workers_train_as_one_does_up_to_rounding(engine: str, one: Path, two: Path):
+    for table in ("losses", "validation"):
+        expected, found = (pd.read_parquet(folder / f"{table}.parquet") for folder in (one, two / engine))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    expected, found = (opt.load(folder / "model").state_dict() for folder in (one, two / engine))
+    for name, weights in expected.items():
+        if "k_proj.bias" not in name:  # no loss depends on it, so its gradients are rounding, which Adam makes large
+            torch.testing.assert_close(found[name], weights, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.timeout(180)
+def test_a_generation_of_two_workers_is_that_of_one(family: LanguageFamily, two: Path, tmp_path: Path):
+    alone = generation(family, Store.open(str(tmp_path)).root, Peers())
+    together = generation(family, two / "store", Peers())
+    assert sorted(computed(two / "store")) == sorted(computed(tmp_path))  # found by one, computed by two
+    for name, value in alone.metrics.items():
+        if not name.startswith(("seconds/", "tokens_per_second/")):
+            assert together.metrics[name] == pytest.approx(value, rel=1e-4), name
+    blocks = [family.samples(each.directories["sample"]) for each in (alone, together)]
+    np.testing.assert_array_equal(*blocks)
+    scores = [pd.read_parquet(each.directories["measure"] / "scores.parquet") for each in (alone, together)]
+    pd.testing.assert_frame_equal(*scores, rtol=1e-3)
+
+
+@pytest.mark.timeout(180)
+def test_the_workers_rows_are_put_together_in_order_of_rank_and_no_part_is_left(two: Path):
+    whole = np.load(two / "whole.npz")
+    np.testing.assert_array_equal(whole["rows"], np.arange(5))
+    np.testing.assert_array_equal(whole["squares"], np.arange(5) ** 2)
+    assert not list(two.glob("*.npy"))

@@ -25,6 +25,11 @@ class Regime:
         if not 0 <= self.real_fraction <= 1:
             raise ValueError(f"real_fraction {self.real_fraction} is not within 0..1")
 
+    @property
+    def picks_rows(self) -> bool:
+        """Whether a training set holds some rows of a data set and not others, which later ones may hold again."""
+        return self.name == "subsample" or self.real_fraction > 0
+
 
 @dataclass(frozen=True)
 class Composition:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -62,18 +61,25 @@ class StudyProgress:
         phases = self.expected[work]
         before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
-        self._worked += max(now - self.done.get(work, 0.0), 0.0)
+        if done:  # at a phase's beginning, what lies before it was found in the store
+            self._worked += max(now - self.done.get(work, 0.0), 0.0)
         self.done[work] = now
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
         self._show(work, f"{what} {100 * done // max(total, 1)} %")
 
-    def finished(self, generation: Generation) -> None:
-        """A generation is finished (or was found in the store)."""
+    def finished(self, generation: Generation, found: bool = False) -> None:
+        """A generation is finished, or was found in the store."""
         work, phases = generation.chain.identity, self.expected[generation.chain.identity]
         end = _order((generation.index, PHASES[-1]))
-        self.done[work] = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
+        now = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
+        if not found:
+            self._began = self._began or time.monotonic()
+            self._worked += max(now - self.done.get(work, 0.0), 0.0)
+        self.done[work] = now
         self._show(work, f"generation {generation.index} done")
-        if not console.is_terminal:
+        slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
+        if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):
+            self._printed = time.monotonic()
             console.print(
                 f"{self.names[work]}: generation {generation.index} {_result(generation)}; {self.time_left()}"
             )
@@ -106,25 +112,13 @@ class StudyProgress:
         return sum(sum(phases.values()) for phases in self.expected.values())
 
 
-def print_closing_table(title: str, frame: pd.DataFrame) -> None:
-    """What `closing_table` gives, with each mean and its standard deviation over seeds in one column."""
-    shown = frame.assign(
-        test_perplexity=[
-            f"{mean:,.1f}" + (f" ± {deviation:,.1f}" if pd.notna(deviation) else "")
-            for mean, deviation in zip(frame["test_perplexity"], frame["test_perplexity_std"], strict=True)
-        ]
-    ).drop(columns="test_perplexity_std")
-    print_table(title, shown.rename(columns=lambda name: name.replace("_", " ")))
-
-
 def print_table(title: str, frame: pd.DataFrame) -> None:
-    """A table whose numbers are readable as they stand."""
+    """A table of text and numbers; a column of text that reads as numbers stands to the right."""
     table = Table(title=title, title_justify="left")
-    for column in frame.columns:
-        numeric = pd.api.types.is_numeric_dtype(frame[column])
-        table.add_column(str(column), justify="right" if numeric else "left", no_wrap=True)
+    for place, column in enumerate(frame.columns):
+        table.add_column(str(column), justify="left" if place == 0 else "right", no_wrap=True)
     for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(str(value) for value in row))
     console.print(table)
 
 
@@ -132,15 +126,11 @@ def chain_name(chain: Chain) -> str:
     return f"{chain.condition} seed {chain.seed}"
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "-" if pd.isna(value) else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return str(value)
-
-
 def _result(generation: Generation) -> str:
     perplexity = generation.metrics.get("test/perplexity")
     seconds = sum(value for name, value in generation.metrics.items() if name.startswith("seconds/"))
+    if not seconds:
+        return "done"
     return f"done in {seconds:.0f} s" + (f", test perplexity {perplexity:.1f}" if perplexity is not None else "")
 
 

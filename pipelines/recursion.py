@@ -17,12 +17,15 @@ from components import cluster, config, tracking
 from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
 from components.families.language.family import LanguageFamily
-from components.figures.samples import Sample
+from components.figures import CAPTIONS, save_all
+from components.figures.samples import Sample, samples_markdown
+from components.figures.table import closing_table
 from components.recursion.records import Generation
 from components.store import Store
 from components.terminal import StudyProgress, chain_name
+from pipelines.recorder import Recorder
 from pipelines.recursion_plan import Plan, check_disk, check_settings, make_plan, prepare_corpus, print_plan
-from pipelines.study import PROJECT, Recorder, closing, run_command, study_identity
+from pipelines.study import PROJECT, closing, run_command, study_identity
 
 SHOWN_PROMPTS = 8
 
@@ -68,10 +71,9 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
             study,
             progress,
             settings.generations,
-            lambda generation: _samples(generation, families[generation.chain.identity]),
+            lambda generation: {"samples.md": _page(_samples(generation, families[generation.chain.identity]))},
         )
-        for stored in plan.stored.values():
-            recorder.watch([{"finished": generation} for generation in stored])
+        recorder.watch([{"found": stored} for stored in plan.stored.values() if stored])
         try:
             _compute(settings, store, plan, recorder)
         except cluster.Failed as failure:
@@ -79,8 +81,17 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
     if recorder.generations:
         base = plan.base.find() if plan.base else None
         zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
-        title, resolved = f"Recursion: preset {settings.preset}", settings.model_dump(mode="json")
-        recorder.close(title, resolved, zero_shot, "FAILED" if failed else "FINISHED")
+        finished = recorder.in_order()
+        recorder.close(
+            f"Recursion: preset {settings.preset}",
+            settings.model_dump(mode="json"),
+            "FAILED" if failed else "FINISHED",
+            closing_table,
+            lambda metrics, folder: save_all(metrics, _scores(finished), folder),
+            CAPTIONS,
+            lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
+            zero_shot,
+        )
     if failed:
         raise failed
 
@@ -107,6 +118,27 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
             everyone = min(capacity.workers, plan.base.most_workers)
             run_groups({BASE: plan.base}, workers=everyone, side_by_side=1)
         run_groups(missing, workers=settings.train.workers, side_by_side=side_by_side)
+
+
+def _scores(generations: Sequence[Generation]) -> pd.DataFrame:
+    """Perplexities of single sequences: condition, seed, generation, set, row, loss, perplexity."""
+    frames = [
+        pd.read_parquet(generation.directories["measure"] / "scores.parquet").assign(
+            condition=generation.chain.condition, seed=generation.chain.seed, generation=generation.index
+        )
+        for generation in generations
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _page(samples: Sequence[Sample]) -> str:
+    """samples.md of a generation."""
+    return samples_markdown(
+        [sample.prompt for sample in samples],
+        [sample.continuation for sample in samples],
+        samples[0].generation,
+        [sample.perplexity for sample in samples],
+    )
 
 
 def _samples(generation: Generation, family: LanguageFamily) -> list[Sample]:

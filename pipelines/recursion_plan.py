@@ -118,7 +118,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other.
     """
-    data = corpus.load(prepared.directory)
+    data = corpus.load(prepared.place)
     size = size or _size_from_scratch(settings, data)
     _check_fit(settings, size, data)
     train, name = settings.train, settings.model.name
@@ -140,7 +140,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
         precision=settings.generate.precision,
         batch_size=settings.generate.batch_size,
     )
-    plain = LanguageFamily(prepared.directory, size, None, recipe, decoding, train.engine, train.zero_stage)
+    plain = LanguageFamily(prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage)
     base = None
     if name or settings.base.epochs:
         pretraining = replace(

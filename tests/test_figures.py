@@ -12,13 +12,13 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from components.figures import diversity, save_all, style
+from components.figures import CAPTIONS, diversity, save_all, style
 from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
 from components.figures.report import write_report
 from components.figures.samples import Sample, samples_markdown
-from components.figures.table import closing_table, over_seeds
+from components.figures.table import closing_table, over_seeds, readable
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -349,7 +349,8 @@ def report(laptop, saved: list[Path], tmp_path_factory: pytest.TempPathFactory) 
         for generation in (2, 0, 1)
         for prompt in ("first prompt", NASTY, "third prompt")
     ]
-    path = write_report(folder / "report.html", "Study <script>", settings, laptop[0], saved, samples)
+    table = readable(closing_table(laptop[0]))
+    path = write_report(folder / "report.html", "Study <script>", settings, table, saved, CAPTIONS, samples)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 

@@ -20,7 +20,7 @@ from components.families.language.family import LanguageFamily, train_model
 from components.families.language.perplexity import perplexity, sequence_losses, token_losses
 from components.families.language.training import Recipe
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
-from components.recursion.family import GuardFailure
+from components.recursion.family import GuardFailure, Step
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
 from components.recursion.records import Generation
@@ -90,7 +90,7 @@ def test_token_ids_are_passed_on_as_they_are_and_mixed_with_the_share_of_real_bl
 def train_model_on(rows: np.ndarray, family: LanguageFamily, generation: Generation) -> dict[str, torch.Tensor]:
     """The fit of a generation, done again outside the loop from the rows it should have seen."""
     from components.families.language.training import Batches, TorchEngine, fine_tune
-    from components.recursion.loop import _random
+    from components.recursion.generation import _random
 
     seed = int(_random(generation.chain, generation.index, "fit").generate_state(1)[0])
     model = opt.create(SIZE, seed)
@@ -250,7 +250,7 @@ def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, 
     for fault, message in ((greedy, "3 beams with penalty"), (with_a_separator, "separator")):
         monkeypatch.setattr("components.families.language.family.generate_blocks", fault)
         with pytest.raises(GuardFailure, match=message):
-            family.sample(tmp_path, np.random.SeedSequence(0), out, Peers(), lambda *_: None)
+            family.sample(tmp_path, out, Step(0, np.random.SeedSequence(0)))
         assert not (out / "synthetic.parquet").exists()
 
 

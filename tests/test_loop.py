@@ -13,6 +13,7 @@ import pytest
 
 from components.recursion.family import GuardFailure
 from components.recursion.loop import make_chain, run_chain, stored_generations
+from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime
 from components.store import Store
 from tests.journal import computed
@@ -29,6 +30,8 @@ class Normal:
     computed: list[str] = field(default_factory=list)
     name = "normal"
     data_folder = None
+    in_memory = False
+    shown = ()
 
     @property
     def settings(self):
@@ -46,24 +49,30 @@ class Normal:
     def within(self, phase, out):
         self.computed.append(phase)
 
-    def fit(self, training, start, random, out, peers, progress):
+    def compose(self, regime, pool, out, step):
+        return compose_rows(regime, self.rows, pool, out, step)
+
+    def fit(self, composed, pool, start, out, step):
         self.within("fit", out)
+        training = gather_rows(composed, self.real(), pool, self.samples)
         model = {"mean": training.mean(), "deviation": training.std(ddof=1)}
         if start:
             model["start"] = json.loads((start / "model.json").read_text())["deviation"]
         (out / "model.json").write_text(json.dumps(model))
         return {"fit/deviation": model["deviation"], "tokens/fit": len(training)}
 
-    def sample(self, fitted, random, out, peers, progress):
+    def sample(self, fitted, out, step):
         self.within("sample", out)
         model = json.loads((fitted / "model.json").read_text())
-        np.save(out / "samples.npy", np.random.default_rng(random).normal(model["mean"], model["deviation"], self.rows))
+        np.save(
+            out / "samples.npy", np.random.default_rng(step.random).normal(model["mean"], model["deviation"], self.rows)
+        )
         return {"synthetic/rows": self.rows}
 
     def samples(self, sampled):
         return np.load(sampled / "samples.npy")
 
-    def measure(self, fitted, sampled, generation0, out, peers, progress):
+    def measure(self, fitted, sampled, generation0, out, step):
         self.within("measure", out)
         model = json.loads((fitted / "model.json").read_text())
         (out / "scores.json").write_text("{}")
@@ -214,7 +223,7 @@ def test_what_is_stored_can_be_read_without_computing(store):
 
 def test_a_phase_that_fails_its_guard_leaves_nothing_in_the_store(store):
     class Broken(Normal):
-        def sample(self, fitted, random, out, peers, progress):
+        def sample(self, fitted, out, step):
             raise GuardFailure("a block is too short")
 
     with pytest.raises(GuardFailure, match="too short"):

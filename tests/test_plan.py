@@ -77,7 +77,7 @@ def test_without_a_base_every_generation_starts_from_random_weights(store: Store
 
 
 def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Store, tmp_path: Path) -> None:
-    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).directory
+    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).place
     given = opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0)
     opt.save(given, tmp_path / "model", corpus_folder / "tokenizer")
     planned = plan(store, "--model.name", str(tmp_path / "model"), "--tokenizer", "None")
@@ -93,7 +93,7 @@ def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Stor
 def test_a_models_folder_may_be_named_from_where_the_command_is_given(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).directory
+    corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).place
     opt.save(opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0), tmp_path / "model", corpus_folder / "tokenizer")
     monkeypatch.chdir(tmp_path)
     planned = plan(store, "--model.name", "model", "--tokenizer", "None")

@@ -23,15 +23,15 @@ def put(store: Store, inputs: dict, content: str = "content") -> Path:
     folder = store.begin("fit")
     (folder / "model").mkdir()
     (folder / "model" / "weights").write_text(content)
-    return store.finish("fit", inputs, folder, {"loss": 1.5}, 2.0).directory
+    return store.finish("fit", inputs, folder, {"loss": 1.5}, 2.0).place
 
 
 def test_a_finished_phase_is_found_by_its_inputs_with_its_numbers(store):
     directory = put(store, {"seed": 1, "rate": 0.1})
     found = store.find("fit", {"rate": 0.1, "seed": 1})
     assert found is not None
-    assert (found.directory, found.metrics, found.seconds) == (directory, {"loss": 1.5}, 2.0)
-    assert (found.directory / "model" / "weights").read_text() == "content"
+    assert (found.place, found.metrics, found.seconds) == (directory, {"loss": 1.5}, 2.0)
+    assert (found.place / "model" / "weights").read_text() == "content"
 
 
 def test_other_inputs_or_another_kind_find_nothing(store):

@@ -1,5 +1,6 @@
 """What a person reads while a study runs: how far it is and how long still."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,11 @@ def progress(clock: SimpleNamespace) -> StudyProgress:
 
 def generation(name: str, index: int) -> Generation:
     return Generation(
-        Chain("language", name, 0, name, {}), index, {}, {"seconds/fit": 3.0, "test/perplexity": 40.0}, {}
+        Chain("language", name, 0, name, {}),
+        index,
+        {"fit": Path("fit")},
+        {"seconds/fit": 3.0, "test/perplexity": 40.0},
+        {},
     )
 
 
@@ -60,8 +65,8 @@ def test_a_phase_that_is_reached_has_those_before_it_behind_it(progress):
 
 def test_a_generation_found_in_the_store_counts_as_done_and_not_as_work(progress, clock):
     for index in (0, 1):
-        progress.finished(generation("a", index))
-    progress.finished(generation("b", 0))
+        progress.finished(generation("a", index), found=True)
+    progress.finished(generation("b", 0), found=True)
     assert progress.done == {"a": 24, "b": 12}
     assert progress.time_left() == "time left not known yet"
     progress.at("b", 1, "fit", 0, 10)

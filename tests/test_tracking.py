@@ -27,7 +27,6 @@ import pytest
 
 from components.config.errors import BadInput
 from components.config.settings import TrackingSettings
-from components.figures.samples import Sample
 from components.recursion.records import Chain, Generation
 from components.terminal import StudyProgress
 from components.tracking import (
@@ -41,7 +40,7 @@ from components.tracking import (
     open_study,
     record,
 )
-from pipelines.study import Recorder
+from pipelines.recorder import Recorder
 from tests.ports import closed_port, free_port
 
 import mlflow  # isort: skip  # after our room, which sets MLflow's environment
@@ -745,20 +744,22 @@ def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pipelines.study.SECONDS_BETWEEN_TRIES", 0.01)
+    monkeypatch.setattr("pipelines.recorder.SECONDS_BETWEEN_TRIES", 0.01)
     chains = [chain, make_chain("keep-10-percent", 1)]
     finished = [make_generation(project / "store", each, index, model_folder) for index in range(3) for each in chains]
     study = make_study(project)
     recorder = make_recorder(study, chains)
     for lose_answer, generation in zip([False, True] * 3, finished, strict=True):
         wire.lose_answer, wire.patience = lose_answer, 50
-        recorder.watch([{"finished": generation}, {"finished": generation}])  # found in the store, and told by a worker
+        recorder.watch(
+            [{"found": [generation]}, {"finished": [generation]}]
+        )  # found in the store, and told by a worker
         wire.patience = 6
         recorder.watch([])
     assert "MLflow does not answer" in capsys.readouterr().out
 
     wire.patience = 0
-    monkeypatch.setattr("pipelines.study.SECONDS_FOR_TRACKING", 0)
+    monkeypatch.setattr("pipelines.recorder.SECONDS_FOR_TRACKING", 0)
     with pytest.raises(TrackingUnavailable):
         recorder.flush()
     wire.patience = math.inf
@@ -780,8 +781,4 @@ def make_recorder(study: Study, chains: list[Chain]) -> Recorder:
     names = {each.identity: f"{each.condition} seed {each.seed}" for each in chains}
     progress = StudyProgress(names, {name: {(index, "fit"): 1.0 for index in range(3)} for name in names})
 
-    def samples(generation: Generation) -> list[Sample]:
-        of = generation.chain
-        return [Sample(of.condition, of.seed, generation.index, "the same prompt", "goes on", 24.8)]
-
-    return Recorder(study, progress, 2, samples)
+    return Recorder(study, progress, 2, lambda generation: {"samples.md": "# the same prompts\n"})

@@ -36,7 +36,7 @@ class Failed(RuntimeError):
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         self.errors = errors
-        super().__init__("; ".join(f"{name}: {_last_line(error)}" for name, error in errors.items()))
+        super().__init__("; ".join(f"{name}: {last_line(error)}" for name, error in errors.items()))
 
 
 def run_groups(
@@ -71,14 +71,14 @@ def run_groups(
             try:
                 while running:
                     finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                    watch(list(_drain(messages)))
+                    watch(list(drain(messages)))
                     for future in finished:
                         name = running.pop(future)
                         if error := future.exception():
                             if not isinstance(error, Exception):
                                 raise error
                             errors[name] = error
-                watch(list(_drain(messages)))
+                watch(list(drain(messages)))
             except BaseException:
                 for future in running:
                     future.cancel()
@@ -125,12 +125,12 @@ def _run_group(
                 raise OSError(errno.ENOSPC, full, str(storage)) from error
             if attempt == max_failures:
                 raise
-            messages.put({"work": name, "retry": attempt + 1, "error": _last_line(error)})
+            messages.put({"work": name, "retry": attempt + 1, "error": last_line(error)})
         finally:
             shutil.rmtree(storage / run, ignore_errors=True)  # Ray Train's notes on a run, of no use after it
 
 
-def _drain(messages: Queue) -> Iterator[Mapping[str, Any]]:
+def drain(messages: Queue) -> Iterator[Mapping[str, Any]]:
     while size := messages.qsize():
         try:
             yield from messages.get_nowait_batch(size)
@@ -138,5 +138,5 @@ def _drain(messages: Queue) -> Iterator[Mapping[str, Any]]:
             return
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__

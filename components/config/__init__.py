@@ -10,16 +10,17 @@ from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
 from components.config.errors import BadInput
+from components.config.settings import StudySettings
 
-Settings = TypeVar("Settings", bound=BaseModel)
+Settings = TypeVar("Settings", bound=StudySettings)
 
 MLFLOW_EMPTY = "None"
 """How `mlflow run` hands on a parameter that was given no value."""
 
 
-def presets() -> list[str]:
-    """Names of the presets that ship with the project."""
-    folder = resources.files("components.config") / "presets"
+def presets(entry_point: str = "recursion") -> list[str]:
+    """Names of the presets of an entry point that ship with the project."""
+    folder = resources.files("components.config") / "presets" / entry_point
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
@@ -31,9 +32,10 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     """
     given = _pairs(arguments)
     preset = given.get("preset", model.model_fields["preset"].default)
-    if preset not in presets():
-        raise BadInput("preset", preset, f"no such preset; there are {', '.join(presets())}")
-    text = (resources.files("components.config") / "presets" / f"{preset}.yaml").read_text()
+    known = presets(model.entry_point)
+    if preset not in known:
+        raise BadInput("preset", preset, f"no such preset; there are {', '.join(known)}")
+    text = (resources.files("components.config") / "presets" / model.entry_point / f"{preset}.yaml").read_text()
     merged: Any = OmegaConf.create(text)
     for name, value in given.items():
         try:

@@ -4,7 +4,7 @@ A study is conditions x seeds. What all conditions share stands in `corpus`, `mo
 `generate`; what a condition varies stands in `conditions.<name>`, where an empty field inherits.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -150,21 +150,13 @@ class TrackingSettings(Section):
     )
 
 
-class RecursionSettings(Section):
-    """`mlflow run . -e recursion`: the language experiments of the paper (figures 10, 11, 15)."""
+class StudySettings(Section):
+    """What every entry point has."""
 
-    preset: str = "laptop"
+    entry_point: ClassVar[str]
+
     generations: Natural = Field(4, description="the last generation; generation 0 is fitted on real data")
     seeds: tuple[Natural, ...] = Field((0, 1), description="a list of seeds, or how many (0, 1, ...)")
-    conditions: dict[str, ConditionSettings] = Field(min_length=1)
-    corpus: CorpusSettings = CorpusSettings()
-    tokenizer: str | None = Field(
-        "train", description="`train`, a folder, a name on the Hub, or empty for the model's own"
-    )
-    model: ModelSettings = ModelSettings()
-    base: BaseModelSettings = BaseModelSettings()
-    train: TrainSettings = TrainSettings()
-    generate: GenerateSettings = GenerateSettings()
     store: StoreSettings = StoreSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -183,3 +175,56 @@ class RecursionSettings(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed is there twice; give each once")
         return seeds
+
+
+class RecursionSettings(StudySettings):
+    """`mlflow run . -e recursion`: the language experiments of the paper (figures 10, 11, 15)."""
+
+    entry_point = "recursion"
+
+    preset: str = "laptop"
+    conditions: dict[str, ConditionSettings] = Field(min_length=1)
+    corpus: CorpusSettings = CorpusSettings()
+    tokenizer: str | None = Field(
+        "train", description="`train`, a folder, a name on the Hub, or empty for the model's own"
+    )
+    model: ModelSettings = ModelSettings()
+    base: BaseModelSettings = BaseModelSettings()
+    train: TrainSettings = TrainSettings()
+    generate: GenerateSettings = GenerateSettings()
+
+
+class GaussianCondition(Section):
+    """How a Gaussian chain's training sets come about, and how big they are."""
+
+    regime: Regime = "replace"
+    real_fraction: Fraction = Field(0.0, description="share of real rows kept in every generation (replace)")
+    rows: Annotated[int, Number, Field(ge=2)] = Field(100, description="M: rows that a generation is fitted on")
+    growth: Annotated[float, Number, Field(ge=0, le=3)] = Field(
+        0.0, description="generation i is fitted on M (i + 1)^growth rows: 0 constant, 1 linear, more superlinear"
+    )
+    chains: Annotated[int, Number, Field(ge=2)] | None = Field(None, description="chains a seed, if not the study's")
+
+    @model_validator(mode="after")
+    def _real_rows_belong_to_a_constant_replace(self) -> Self:
+        if self.real_fraction and (self.regime != "replace" or self.growth):
+            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace with growth=0")
+        return self
+
+
+class GaussianSettings(StudySettings):
+    """`mlflow run . -e gaussian`: Gaussians fitted to their own samples, three ways to sample (the paper's section)."""
+
+    entry_point = "gaussian"
+
+    preset: str = "laptop"
+    generations: Natural = 1000
+    conditions: dict[str, GaussianCondition] = Field(min_length=1)
+    chains: Annotated[int, Number, Field(ge=2)] = Field(500, description="chains a seed; they advance together")
+    dimensions: Annotated[int, Number, Field(ge=1, le=64)] = 1
+    ddof: Annotated[int, Number, Field(ge=0, le=1)] = Field(
+        1, description="covariance = scatter / (M - ddof): 1 unbiased, 0 maximum likelihood"
+    )
+    shown: tuple[Natural, ...] = Field(
+        (0, 10, 50, 100, 500, 1000), description="generations with runs of their own in MLflow, and densities"
+    )

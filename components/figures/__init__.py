@@ -5,6 +5,7 @@ numbers the study has. `samples` and `report` put a study's text and its figures
 """
 
 import html
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -35,15 +36,18 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
+Drawing = tuple[Figure, go.Figure]
+"""A figure as a picture and as a page."""
+
+
 def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[Path]:
     """Write `<figure>.png` and `<figure>.html` of every figure whose numbers are there; return the paths written.
 
     `metrics`: condition, seed, generation, metric, value. `scores`: condition, seed, generation, set, row, perplexity
     (no rows for a family without sequences). The pages work from disk and offline: each holds plotly.js (4.8 MB).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     measured = set(metrics.loc[metrics["value"].notna(), "metric"])
-    drawn: dict[str, tuple[Figure, go.Figure]] = {}
+    drawn: dict[str, Drawing] = {}
     if figure10_test_perplexity.METRIC in measured:
         drawn["figure10_test_perplexity"] = figure10_test_perplexity.draw(metrics)
     if (scores["set"] == "synthetic").any():
@@ -51,6 +55,12 @@ def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[
         drawn["figure15_perplexity_3d"] = figure15_perplexity_3d.draw(scores)
     if measured & set(diversity.MEASURES):
         drawn["diversity"] = diversity.draw(metrics)
+    return write_figures(drawn, folder)
+
+
+def write_figures(drawn: Mapping[str, Drawing], folder: Path) -> list[Path]:
+    """Write `<name>.png` and `<name>.html` of every figure; return the paths written."""
+    folder.mkdir(parents=True, exist_ok=True)
     return [path for name, (picture, page) in drawn.items() for path in _save(name, picture, page, folder)]
 
 

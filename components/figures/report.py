@@ -1,17 +1,15 @@
 """report.html of a study: what was run, the closing table, the figures and the samples, in one self-contained page."""
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from components.figures import CAPTIONS
 from components.figures.samples import Sample, visible
 from components.figures.style import short
-from components.figures.table import closing_table
 
 PROMPTS = 2
 
@@ -20,26 +18,26 @@ def write_report(
     path: Path,
     title: str,
     settings: Mapping[str, Any],
-    metrics: pd.DataFrame,
+    table: pd.DataFrame,
     figures: Sequence[Path],
-    samples: Sequence[Sample],
+    captions: Mapping[str, str],
+    samples: Sequence[Sample] = (),
 ) -> Path:
     """Write the page to `path` and return it.
 
-    `settings` may nest (they are shown under dotted names, empty ones left out). `metrics` is tidy (condition, seed,
-    generation, metric, value). `figures` are what `save_all` returned: pictures are embedded, interactive pages
+    `settings` may nest (they are shown under dotted names, empty ones left out). `table` is the closing table as
+    text (`readable`). `figures` are the files drawn, `captions` the
+    words to them by name: pictures are embedded, interactive pages
     linked as `figures/<name>.html`. Of `samples`, the first two prompts are shown, generations side by side.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    table = closing_table(metrics)
-    several = metrics["seed"].nunique() > 1
     page = environment.get_template("report.html.j2").render(
         title=title,
         settings=list(_dotted(settings)),
-        seeds=metrics["seed"].nunique(),
-        rows=[_cells(row, several) for row in table.to_dict("records")],
-        figures=[_figure(figure, figures) for figure in figures if figure.suffix == ".png"],
+        columns=list(table.columns),
+        rows=table.to_numpy().tolist(),
+        figures=[_figure(figure, figures, captions) for figure in figures if figure.suffix == ".png"],
         prompts=_by_prompt(samples),
     )
     path.write_text(page, encoding="utf-8")
@@ -55,30 +53,11 @@ def _dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield prefix + name, ", ".join(map(str, value)) if listed else str(value)
 
 
-def _cells(row: Mapping[Any, Any], several: bool) -> dict[str, str]:
-    """A row of the closing table as text; what was not measured is a dash."""
-    form = "{:,.1f}".format if row["test_perplexity"] < 1000 else "{:,.0f}".format
-    perplexity = _number(row["test_perplexity"], form)
-    if several and pd.notna(row["test_perplexity_std"]):
-        perplexity += f" ± {form(row['test_perplexity_std'])}"
-    return {
-        "condition": str(row["condition"]),
-        "generation": str(row["generation"]),
-        "perplexity": perplexity,
-        "distinct": _number(row["distinct_2"], "{:.3f}".format),
-        "seconds": _number(row["seconds"], "{:,.1f}".format),
-    }
-
-
-def _number(value: float, form: Callable[[float], str]) -> str:
-    return form(value) if pd.notna(value) else "–"
-
-
-def _figure(picture: Path, figures: Sequence[Path]) -> dict[str, str]:
+def _figure(picture: Path, figures: Sequence[Path], captions: Mapping[str, str]) -> dict[str, str]:
     pages = {figure.stem for figure in figures if figure.suffix == ".html"}
     return {
         "source": "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii"),
-        "caption": CAPTIONS[picture.stem],
+        "caption": captions[picture.stem],
         "link": f"figures/{picture.stem}.html" if picture.stem in pages else "",
     }
 

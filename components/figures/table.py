@@ -1,5 +1,7 @@
 """The closing table of a study, and the mean with standard deviation over seeds behind it and behind the figures."""
 
+import math
+
 import pandas as pd
 
 from components.figures.style import conditions_of
@@ -35,6 +37,31 @@ def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     for part, columns in ((perplexity, COLUMNS[2:4]), (distinct, COLUMNS[4:5]), (seconds, COLUMNS[5:])):
         table = table.merge(part[keys + columns], on=keys, how="left")
     return _in_order(table, conditions_of(metrics))
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A closing table as text: `<name>` and `<name>_std` in one column as mean ± deviation, a dash for what is not there."""
+    columns = {}
+    for name in table.columns:
+        if name.endswith("_std"):
+            continue
+        cells = [_cell(value) for value in table[name]]
+        if f"{name}_std" in table.columns:
+            spreads = table[f"{name}_std"]
+            cells = [
+                f"{cell} ± {_cell(spread)}" if pd.notna(spread) else cell
+                for cell, spread in zip(cells, spreads, strict=True)
+            ]
+        columns[name.replace("_", " ")] = cells
+    return pd.DataFrame(columns)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "–"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    return str(value)
 
 
 def _in_order(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from components.recursion.family import Family, Progress
 from components.recursion.loop import run_chain
 from components.recursion.peers import Peers
-from components.recursion.records import Chain
+from components.recursion.records import Chain, Generation
 from components.store import Store
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -31,13 +31,16 @@ class ChainWork(Generic[AnyFamily]):
     generations: int
 
     def __call__(self, peers: Peers, send: Send) -> None:
-        """Run the chain; messages: progress within a phase, and each generation that is finished."""
-        report = throttled(send, self.chain.identity)
-        for generation in run_chain(
-            self.chain, self.family, Store(self.store), self.generations, peers, lambda *now: report(*now)
-        ):
-            if peers.leads:
-                send({"work": self.chain.identity, "finished": generation})
+        """Run the chain; messages: progress within a phase, and the generations that are finished, in order."""
+        name, store = self.chain.identity, Store(self.store)
+        finished: list[Generation] = []
+        sent = time.monotonic()
+        for generation in run_chain(self.chain, self.family, store, self.generations, peers, throttled(send, name)):
+            finished.append(generation)
+            fast = self.family.in_memory and generation.index < self.generations
+            if peers.leads and not (fast and time.monotonic() - sent < SECONDS_BETWEEN_REPORTS):
+                send({"work": name, "finished": finished})
+                finished, sent = [], time.monotonic()
 
 
 def throttled(send: Send, work: str) -> Callable[[int, str, int, int], None]:

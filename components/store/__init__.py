@@ -47,7 +47,7 @@ class Phase:
     """A finished phase: where its files lie and what its manifest says of it."""
 
     identity: str
-    directory: Path
+    place: Path
     metrics: dict[str, float]
     seconds: float
 
@@ -157,6 +157,13 @@ class Store:
         with (self.root / "journal.jsonl").open("a") as journal:
             journal.write(json.dumps(line) + "\n")
         return Phase(name, directory, dict(metrics), seconds)
+
+    def drop(self, kind: str, inputs: Mapping[str, Any]) -> None:
+        """Take out a phase that another one has replaced."""
+        directory = self.root / kind / identity(kind, inputs)
+        gone = self.root / "unfinished" / _own_name(f"dropped-{kind}")
+        directory.rename(gone)
+        shutil.rmtree(gone)
 
     def write_json(self, name: str, content: Any) -> None:
         """Replace a small file below the root atomically."""

@@ -15,7 +15,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from components.tracking.connection import Tracking, TrackingUnavailable, connect
-from components.tracking.generations import record
+from components.tracking.generations import record, record_curve
 from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "end_chain",
     "open_study",
     "record",
+    "record_curve",
 ]

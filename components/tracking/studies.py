@@ -46,6 +46,7 @@ class ChainRun:
     generations: dict[int, str] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     versions: dict[int, Any] = field(default_factory=dict)
+    steps: int | None = None
 
 
 @dataclass

@@ -28,8 +28,10 @@ from components.families.language.deepspeed_engine import DeepSpeedEngine
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
-from components.recursion.family import GuardFailure, Progress
+from components.recursion.family import GuardFailure, Pool, Progress, Step
 from components.recursion.peers import Peers
+from components.recursion.rows import compose_rows, gather_rows
+from components.regimes import Regime
 from components.store import MANIFEST, read_manifest, write_array
 
 FORMATS = {"fit": 1, "sample": 1, "measure": 1}
@@ -61,6 +63,8 @@ class LanguageFamily:
     zero_stage: int
 
     name = "language"
+    in_memory = False
+    shown = ()
 
     @cached_property
     def corpus(self) -> corpus.Corpus:
@@ -87,6 +91,7 @@ class LanguageFamily:
         return {name: value for name, value in vars(self).items() if name != "corpus"}  # each worker reads its own
 
     def real(self) -> np.ndarray:
+        """The real training blocks; (blocks, tokens)."""
         return self.corpus.train
 
     def digests(self) -> Mapping[str, str]:
@@ -101,34 +106,31 @@ class LanguageFamily:
     def base(self) -> tuple[str, Path] | None:
         return self.pretrained
 
-    def fit(
-        self,
-        training: np.ndarray,
-        start: Path | None,
-        random: np.random.SeedSequence,
-        out: Path,
-        peers: Peers,
-        progress: Progress,
-    ) -> dict[str, float]:
+    def compose(self, regime: Regime, pool: Pool[Path], out: Path, step: Step) -> dict[str, float]:
+        """Draw the blocks that the generation is trained on; writes `composition.parquet`."""
+        return compose_rows(regime, len(self.real()), pool, out, step)
+
+    def fit(self, composed: Path, pool: Pool[Path], start: Path | None, out: Path, step: Step) -> dict[str, float]:
         """Fine-tune from the model in `start` (or from random weights); writes `model/`, `losses.parquet`, `validation.parquet`.
 
         Raises:
             GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
         """
-        seed = int(random.generate_state(1)[0])
+        training = gather_rows(composed, self.real(), pool, self.samples)
+        seed = int(step.random.generate_state(1)[0])
         model = opt.load(start / "model", dropout=self.size.dropout) if start else opt.create(self.size, seed)
-        return train_model(model, training, self, self.recipe, seed, out, peers, progress, _validation_loss_of(start))
+        return train_model(
+            model, training, self, self.recipe, seed, out, step.peers, step.progress, _validation_loss_of(start)
+        )
 
-    def sample(
-        self, fitted: Path, random: np.random.SeedSequence, out: Path, peers: Peers, progress: Progress
-    ) -> dict[str, float]:
+    def sample(self, fitted: Path, out: Path, step: Step) -> dict[str, float]:
         """Continue every real training block by one block; writes `synthetic.parquet`. Beam search draws nothing at random.
 
         Raises:
             GuardFailure: a block of another length, a separator in it, a missing block, or blocks that the decoder
                 asked for would not have written.
         """
-        prompts = self.corpus.train
+        prompts, peers = self.corpus.train, step.peers
         share = peers.share(len(prompts))
         dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
         model = opt.load(fitted / "model").to(device(), dtype).eval()
@@ -139,7 +141,7 @@ class LanguageFamily:
             num_beams=self.decoding.num_beams,
             repetition_penalty=self.decoding.repetition_penalty,
             batch_size=self.decoding.batch_size or PROMPTS_AT_ONCE[device().type],
-            progress=progress,
+            progress=step.progress,
         )
         guard_decoding(model, prompts[share][:GUARDED_PROMPTS], tokens[:GUARDED_PROMPTS], self.decoding)
         parts = exchange(out, "synthetic", {"tokens": tokens, "score": scores}, peers)
@@ -160,12 +162,11 @@ class LanguageFamily:
         return {"synthetic/rows": len(tokens), "tokens/sample": tokens.size}
 
     def samples(self, sampled: Path) -> np.ndarray:
+        """The blocks that `sample` wrote; int64 (prompts, tokens)."""
         tokens = parquet.read_table(sampled / "synthetic.parquet", columns=["tokens"])["tokens"].combine_chunks()
         return tokens.flatten().to_numpy().reshape(len(tokens), -1)
 
-    def measure(
-        self, fitted: Path, sampled: Path, generation0: Path, out: Path, peers: Peers, progress: Progress
-    ) -> dict[str, float]:
+    def measure(self, fitted: Path, sampled: Path, generation0: Path, out: Path, step: Step) -> dict[str, float]:
         """Perplexity of the real test split under this model, and of its samples under generation 0 (figures 10 and 11).
 
         Raises:
@@ -176,12 +177,13 @@ class LanguageFamily:
         sets = {"test": (fitted, self.corpus.test), "synthetic": (generation0, self.samples(sampled))}
         if fitted == generation0:
             sets["real"] = (generation0, self.corpus.train)
+        peers = step.peers
         total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
         losses: dict[str, np.ndarray] = {}
         for name, (folder, blocks) in sets.items():
             model = opt.load(folder / "model").to(device()).eval()
             part = blocks[peers.share(len(blocks))]
-            losses[name] = token_losses(model, part, progress=_further(progress, seen, total))
+            losses[name] = token_losses(model, part, progress=_further(step.progress, seen, total))
             seen += len(part)
         parts = exchange(out, "scores", losses, peers)
         if parts is None:

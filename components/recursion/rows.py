@@ -1,0 +1,32 @@
+"""Composing from rows that are kept: which rows a generation is trained on is drawn, recorded, and gathered."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from components.recursion.family import Pool, Step
+from components.regimes import REAL, Composition, Regime, compose, gather
+
+
+def compose_rows(regime: Regime, real_rows: int, pool: Pool[Path], out: Path, step: Step) -> dict[str, float]:
+    """Draw the training set out of real data and samples; writes `composition.parquet`, a row for each row of it."""
+    composition = compose(regime, [real_rows, *pool.rows], np.random.default_rng(step.random))
+    if step.peers.leads:
+        frame = pd.DataFrame({"source": composition.source, "row": composition.row})
+        frame.to_parquet(out / "composition.parquet", index=False)
+    alpha, beta, gamma = composition.weights(step.generation)
+    return {"data/rows": len(composition.row), "data/alpha": alpha, "data/beta": beta, "data/gamma": gamma}
+
+
+def gather_rows(
+    composed: Path, real: np.ndarray, pool: Pool[Path], samples: Callable[[Path], np.ndarray]
+) -> np.ndarray:
+    """The rows that a composition names, out of the real data and of the samples it draws on."""
+    frame = pd.read_parquet(composed / "composition.parquet")
+    composition = Composition(frame["source"].to_numpy(), frame["row"].to_numpy())
+    sources = np.unique(composition.source).tolist()
+    return gather(
+        composition, {source: real if source == REAL else samples(pool.sampled[source]) for source in sources}
+    )

@@ -1,0 +1,89 @@
+"""`mlflow run . -e gaussian`: Gaussians fitted to their own samples, three ways to sample (the paper's section on them).
+
+settings -> chains (conditions x seeds, each a batch of hundreds) -> figures against theory, table
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from components import config
+from components.config.errors import BadInput
+from components.config.settings import GaussianSettings
+from components.families.gaussian.family import GaussianFamily
+from components.figures import gaussian as figures
+from components.recursion.loop import make_chain
+from components.recursion.trajectory import load
+from components.recursion.worker import ChainWork
+from components.regimes import Regime
+from components.store import Store
+from pipelines.in_memory import print_plan, run_study
+from pipelines.study import run_command
+
+
+def gaussian(arguments: Sequence[str]) -> None:
+    """Run the study that the arguments describe.
+
+    Raises:
+        BadInput: something about the settings, or what they name, cannot work; nothing was started.
+        cluster.Failed: a chain did not come to its end.
+    """
+    settings = config.load(GaussianSettings, arguments)
+    store = Store.open(settings.store.path)
+    chains = make_chains(settings, store)
+    rows = {work.chain.identity: _work(work) for work in chains}
+    batches = {work.family.chains for work in chains}
+    print_plan(
+        chains,
+        [
+            f"each a batch of {' or '.join(map(str, sorted(batches)))} chains in {settings.dimensions} dimension(s)",
+            f"{sum(rows.values()) * (settings.generations + 1):,.0f} rows to be drawn one by one; elsewhere two numbers do",
+        ],
+    )
+    if settings.dry_run:
+        return
+    draw = partial(
+        figures.save_all,
+        settings=settings,
+        models=lambda: {work.chain: load(work.chain, store) for work in chains if work.chain.seed == settings.seeds[0]},
+    )
+    run_study(settings, store, chains, rows, partial(figures.closing_table, settings=settings), draw, figures.CAPTIONS)
+
+
+def make_chains(settings: GaussianSettings, store: Store) -> list[ChainWork[GaussianFamily]]:
+    """A chain for each condition and seed.
+
+    Raises:
+        BadInput: too few rows for the dimensions, or two conditions that are one.
+    """
+    chains: list[ChainWork[GaussianFamily]] = []
+    for name, condition in settings.conditions.items():
+        if condition.rows <= settings.dimensions:
+            remedy = f"cannot fit {settings.dimensions} dimensions; give more"
+            raise BadInput(f"conditions.{name}.rows", condition.rows, remedy)
+        family = GaussianFamily(
+            chains=condition.chains or settings.chains,
+            rows=condition.rows,
+            dimensions=settings.dimensions,
+            ddof=settings.ddof,
+            growth=condition.growth,
+            shown=settings.shown,
+        )
+        for seed in settings.seeds:
+            chain = make_chain(family, name, Regime(condition.regime, condition.real_fraction), "scratch", seed)
+            if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
+                remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
+                raise BadInput(f"conditions.{name}", dict(condition), remedy)
+            chains.append(ChainWork(chain, family, store.root, settings.generations))
+    return chains
+
+
+def _work(work: ChainWork[GaussianFamily]) -> float:
+    """Rows that a generation draws one by one, in all chains of the batch; a chain costs something without any."""
+    regime, family = Regime(**work.chain.settings["regime"]), work.family
+    share = 1.0 if regime.name == "subsample" else regime.real_fraction
+    return family.chains * (1 + share * family.rows)
+
+
+if __name__ == "__main__":
+    run_command(gaussian, sys.argv[1:])

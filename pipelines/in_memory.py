@@ -1,0 +1,101 @@
+"""A study of a family that works in memory: chains side by side as Ray tasks, then its figures and its table.
+
+What the entry points of the small families share; each of them makes the chains and names its figures and table.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from components import cluster, config, tracking
+from components.config.settings import StudySettings
+from components.recursion.loop import stored_generations
+from components.recursion.worker import ChainWork
+from components.store import Store
+from components.terminal import StudyProgress, chain_name, console
+from pipelines.recorder import Recorder
+from pipelines.study import PROJECT, closing, study_identity
+
+Table = Callable[[pd.DataFrame], pd.DataFrame]
+Draw = Callable[[pd.DataFrame, Path], list[Path]]
+
+
+def run_study(
+    settings: StudySettings,
+    store: Store,
+    chains: Sequence[ChainWork[Any]],
+    weights: Mapping[str, float],
+    table: Table,
+    draw: Draw,
+    captions: Mapping[str, str],
+) -> None:
+    """Record what the store has, compute what it lacks, draw it.
+
+    Args:
+        weights: how much work a generation of each chain is, by identity, in any unit: the progress goes by it.
+        table: the closing table out of the study's tidy numbers (condition, seed, generation, metric, value).
+        draw: the figures out of them, into a folder; `captions` their words, by name.
+
+    Raises:
+        BadInput: MLflow or the cluster cannot be reached.
+        cluster.Failed: a chain did not come to its end; the others are shown.
+    """
+    family, generations = chains[0].chain.family, settings.generations
+    cluster.check(settings.cluster, 1)
+    tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
+    identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
+    names = {work.chain.identity: chain_name(work.chain) for work in chains}
+    with store.only_one(identity):
+        study = tracking.open_study(
+            tracker,
+            name=f"{len(chains)} chains to generation {generations}",
+            family=family,
+            identity=identity,
+            config=config.to_yaml(settings),
+            settings=settings.model_dump(mode="json"),
+        )
+        with closing(study):
+            expected = {name: {(index, "measure"): weights[name] for index in range(generations + 1)} for name in names}
+            with StudyProgress(names, expected) as progress:
+                recorder = Recorder(study, progress, generations)
+                failed = _compute(settings, store, chains, recorder)
+            if recorder.generations:
+                title = f"{family.capitalize()}: {len(chains)} chains to generation {generations}"
+                status: tracking.Status = "FAILED" if failed else "FINISHED"
+                recorder.close(title, settings.model_dump(mode="json"), status, table, draw, captions)
+            if failed:
+                raise cluster.Failed({names[name]: error for name, error in failed.errors.items()})
+
+
+def _compute(
+    settings: StudySettings, store: Store, chains: Sequence[ChainWork[Any]], recorder: Recorder
+) -> cluster.Failed | None:
+    missing: dict[str, cluster.Work] = {}
+    for work in chains:
+        stored = list(stored_generations(work.chain, work.family, store, work.generations))
+        if stored:
+            recorder.watch([{"found": stored}])
+        if len(stored) <= work.generations:
+            missing[work.chain.identity] = work
+    if not missing:
+        return None
+    try:
+        with cluster.connect(settings.cluster) as capacity:
+            side_by_side = settings.cluster.concurrent_chains or capacity.cpus
+            cluster.run_tasks(missing, side_by_side, settings.cluster.max_failures, recorder.watch)
+    except cluster.Failed as failure:
+        return failure
+    return None
+
+
+def print_plan(chains: Sequence[ChainWork[Any]], lines: Sequence[str]) -> None:
+    """What will be run, before it is."""
+    conditions = len({work.chain.condition for work in chains})
+    seeds = len({work.chain.seed for work in chains})
+    console.print(
+        f"{len(chains)} chains ({conditions} conditions x {seeds} seeds), generations 0-{chains[0].generations}"
+    )
+    for line in lines:
+        console.print(line)

@@ -200,7 +200,8 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(place, output):
     ended = place.run("--dry_run", "true", "--seeds", "7")
     assert ended.returncode == 0
     assert "7 chains" in ended.stdout
-    assert re.search(r"about .* TFLOP, .* MB in the store, .* on this machine", ended.stdout)
+    assert re.search("tokens to train on, .* to generate, about .* TFLOP", ended.stdout)
+    assert re.search("MB in the store, .* on this machine", ended.stdout)
     assert place.computed() == before
 
 

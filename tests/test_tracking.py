@@ -761,7 +761,8 @@ def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that
     wire.patience = 9
     with monkeypatch.context() as impatient:
         impatient.setattr("pipelines.recorder.SECONDS_FOR_TRACKING", 0)
-        pytest.raises(TrackingUnavailable, recorder.flush)
+        with pytest.raises(TrackingUnavailable):
+            recorder.flush()
     wire.patience = math.inf
     recorder.flush()
     generation_runs = runs(study.tracking, "generation")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from components.families.language.beam_search import _top_k, beam_search, generate_blocks
+from components.families.language.beam_search import _Decoder, _top_k, beam_search, generate_blocks
 
 SEPARATOR = 2
 
@@ -174,6 +174,27 @@ def test_sixty_four_tokens_after_sixty_four_equal_those_of_transformers_at_the_p
             model, prompts, new_tokens=64, num_beams=5, repetition_penalty=penalty, batch_size=8
         )
         np.testing.assert_array_equal(tokens, generate(model, prompts, 64, 5, penalty)[0].numpy())
+
+
+def test_what_no_beam_goes_back_to_is_dropped_and_the_blocks_stay_those_of_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slots: list[tuple[int, int]] = []
+    prune = _Decoder._prune
+
+    def watched(self: _Decoder) -> None:
+        before = self.filled
+        prune(self)
+        slots.append((before, self.filled))
+
+    monkeypatch.setattr(_Decoder, "_prune", watched)
+    model = random_model(2, layers=3)
+    prompts = random_prompts(model, 5, 8)
+    tokens, _ = generate_blocks(model, prompts, new_tokens=40, num_beams=5, batch_size=5)
+    np.testing.assert_array_equal(tokens, generate(model, prompts, 40, 5, 1.0)[0].numpy())
+    assert len(slots) == 5
+    assert sum(before - after for before, after in slots) > 40
+    assert slots[-1][1] >= 8 + 32  # the prompt and what the best beam wrote
 
 
 def test_wide_enough_beams_find_the_likeliest_of_all_continuations() -> None:

@@ -1,8 +1,9 @@
 """Exact beam search of a fixed length: how the paper makes each generation's data (section 5.2, five beams, 64 tokens).
 
 Same tokens as transformers' `generate(num_beams=..., min_new_tokens=max_new_tokens=new_tokens)`, several times as fast,
-because nothing is copied: a prompt is read once for all its beams, every step appends one key and value a beam to a
-buffer that never moves, and a mask says which of them are a beam's own ancestors.
+because little is copied: a prompt is read once for all its beams, every step appends one key and value a beam to a
+buffer, and a mask says which of them are a beam's own ancestors. Beams soon have most ancestors in common, so what is
+nobody's ancestor any more is dropped every few steps, and attention reads little more than one sequence a prompt.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from transformers import OPTForCausalLM
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
 TOP_K_GROUP = 32
+STEPS_BETWEEN_PRUNINGS = 8
 
 
 def generate_blocks(
@@ -162,15 +164,15 @@ def _top_k(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 class _Decoder:
     """OPT's decoder on the module's own weights, with a key/value buffer: the prompt, then `num_beams` slots a step.
 
-    Shapes are static, and slots are only ever appended: a beam that goes on from another inherits that one's row of
-    the mask instead of a copy of its keys and values.
+    A beam that goes on from another inherits that one's row of the mask instead of a copy of its keys and values.
+    Slots that no beam sees are pruned now and then.
     """
 
     def __init__(self, model: OPTForCausalLM, count: int, prompt_length: int, new_tokens: int, num_beams: int) -> None:
         config, decoder = model.config, model.model.decoder
         self.decoder, self.lm_head = decoder, model.lm_head
         self.heads, self.head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
-        self.count, self.num_beams = count, num_beams
+        self.count, self.num_beams, self.prompt_length = count, num_beams, prompt_length
         self.position = self.filled = 0  # the next token's position; slots filled so far
         slots = prompt_length + (new_tokens - 1) * num_beams
         shape = (config.num_hidden_layers, count, self.heads, slots, self.head_size)
@@ -203,14 +205,34 @@ class _Decoder:
             The next token's logits, (n, num_beams, vocabulary).
         """
         hidden = self._embed(tokens[..., None])[:, :, 0]
+        self.mask = self.mask.index_select(0, parent_rows)  # a beam sees what its parent saw, and itself
+        if self.num_beams > 1 and (self.position - self.prompt_length) % STEPS_BETWEEN_PRUNINGS == 0:
+            self._prune()
         first = self.filled
         self.position, self.filled = self.position + 1, first + self.num_beams
-        self.mask = self.mask.index_select(0, parent_rows)  # a beam sees what its parent saw, and itself
         own = self.mask.view(self.count, self.num_beams, -1)[:, :, first : self.filled]
         own.diagonal(dim1=1, dim2=2).zero_()
         for number in range(len(self.decoder.layers)):
             hidden = self._layer(number, hidden, first)
         return self._logits(hidden)
+
+    def _prune(self) -> None:
+        """Drop the slots after the prompt that no beam sees, as many as the prompt that sees the most can spare."""
+        suffix = slice(self.prompt_length, self.filled)
+        mask = self.mask.view(self.count, self.num_beams, -1)[..., suffix]
+        seen = (mask == 0).any(1)
+        kept = int(seen.sum(1).amax())
+        if kept == seen.shape[1]:
+            return
+        slots = seen.int().argsort(dim=1, descending=True, stable=True)[:, :kept]  # those seen first, in their order
+        self.filled = suffix.start + kept
+        self.mask.view(self.count, self.num_beams, -1)[..., suffix.start : self.filled] = mask.gather(
+            2, slots[:, None].expand(-1, self.num_beams, -1)
+        )
+        self.mask[:, self.filled : suffix.stop] = -torch.inf
+        index = slots[:, None, :, None].expand(-1, self.heads, -1, self.head_size)
+        for buffer in (*self.keys, *self.values):
+            buffer[:, :, suffix.start : self.filled] = buffer[:, :, suffix].gather(2, index)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Embeddings of tokens (..., length) that stand at the next positions."""

@@ -167,8 +167,10 @@ def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str) -> Tensor:
     rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
     ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
     with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = engine.module(input_ids=ids, use_cache=False).logits[:, :-1]
-    loss = functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
+        logits = engine.module(input_ids=ids, use_cache=False).logits
+    # The last position predicts nothing: a target to be ignored costs less than a copy of the logits without it.
+    targets = functional.pad(ids[:, 1:], (0, 1), value=-100)
+    loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=-100)
     return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
 
 

@@ -12,12 +12,11 @@ from components.config.errors import BadInput
 from components.config.settings import GaussianSettings
 from components.families.gaussian.family import GaussianFamily
 from components.figures import gaussian as figures
-from components.recursion.loop import make_chain
 from components.recursion.trajectory import load
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Store
-from pipelines.in_memory import print_plan, run_study
+from pipelines.in_memory import make_chains, print_plan, run_study
 from pipelines.study import run_command
 
 
@@ -30,7 +29,8 @@ def gaussian(arguments: Sequence[str]) -> None:
     """
     settings = config.load(GaussianSettings, arguments)
     store = Store.open(settings.store.path)
-    chains = make_chains(settings, store)
+    families = {name: _family(settings, name) for name in settings.conditions}
+    chains = make_chains(settings, store, settings.conditions, families)
     rows = {work.chain.identity: _work(work) for work in chains}
     batches = {work.family.chains for work in chains}
     print_plan(
@@ -50,32 +50,24 @@ def gaussian(arguments: Sequence[str]) -> None:
     run_study(settings, store, chains, rows, partial(figures.closing_table, settings=settings), draw, figures.CAPTIONS)
 
 
-def make_chains(settings: GaussianSettings, store: Store) -> list[ChainWork[GaussianFamily]]:
-    """A chain for each condition and seed.
+def _family(settings: GaussianSettings, name: str) -> GaussianFamily:
+    """A condition's family.
 
     Raises:
-        BadInput: too few rows for the dimensions, or two conditions that are one.
+        BadInput: too few rows for the dimensions.
     """
-    chains: list[ChainWork[GaussianFamily]] = []
-    for name, condition in settings.conditions.items():
-        if condition.rows <= settings.dimensions:
-            remedy = f"cannot fit {settings.dimensions} dimensions; give more"
-            raise BadInput(f"conditions.{name}.rows", condition.rows, remedy)
-        family = GaussianFamily(
-            chains=condition.chains or settings.chains,
-            rows=condition.rows,
-            dimensions=settings.dimensions,
-            ddof=settings.ddof,
-            growth=condition.growth,
-            shown=settings.shown,
-        )
-        for seed in settings.seeds:
-            chain = make_chain(family, name, Regime(condition.regime, condition.real_fraction), "scratch", seed)
-            if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
-                remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
-                raise BadInput(f"conditions.{name}", dict(condition), remedy)
-            chains.append(ChainWork(chain, family, store.root, settings.generations))
-    return chains
+    condition = settings.conditions[name]
+    if condition.rows <= settings.dimensions:
+        remedy = f"cannot fit {settings.dimensions} dimensions; give more"
+        raise BadInput(f"conditions.{name}.rows", condition.rows, remedy)
+    return GaussianFamily(
+        chains=condition.chains or settings.chains,
+        rows=condition.rows,
+        dimensions=settings.dimensions,
+        ddof=settings.ddof,
+        growth=condition.growth,
+        shown=settings.shown,
+    )
 
 
 def _work(work: ChainWork[GaussianFamily]) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from components import cluster, config, tracking
-from components.config.settings import StudySettings
-from components.recursion.loop import stored_generations
+from components.config.errors import BadInput
+from components.config.settings import RowsCondition, StudySettings
+from components.recursion.loop import make_chain, stored_generations
 from components.recursion.worker import ChainWork
+from components.regimes import Regime
 from components.store import Store
 from components.terminal import StudyProgress, chain_name, console
 from pipelines.recorder import Recorder
@@ -20,6 +22,26 @@ from pipelines.study import PROJECT, closing, study_identity
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
+
+
+def make_chains(
+    settings: StudySettings, store: Store, conditions: Mapping[str, RowsCondition], families: Mapping[str, Any]
+) -> list[ChainWork[Any]]:
+    """A chain for each condition and seed; `families` by the condition's name.
+
+    Raises:
+        BadInput: two conditions that are one.
+    """
+    chains: list[ChainWork[Any]] = []
+    for name, condition in conditions.items():
+        for seed in settings.seeds:
+            regime = Regime(condition.regime, condition.real_fraction)
+            chain = make_chain(families[name], name, regime, "scratch", seed)
+            if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
+                remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
+                raise BadInput(f"conditions.{name}", dict(condition), remedy)
+            chains.append(ChainWork(chain, families[name], store.root, settings.generations))
+    return chains
 
 
 def run_study(

@@ -194,21 +194,30 @@ class RecursionSettings(StudySettings):
     generate: GenerateSettings = GenerateSettings()
 
 
-class GaussianCondition(Section):
-    """How a Gaussian chain's training sets come about, and how big they are."""
+class RowsCondition(Section):
+    """How the training sets of a family in memory come about, and how big they are."""
 
     regime: Regime = "replace"
     real_fraction: Fraction = Field(0.0, description="share of real rows kept in every generation (replace)")
     rows: Annotated[int, Number, Field(ge=2)] = Field(100, description="M: rows that a generation is fitted on")
-    growth: Annotated[float, Number, Field(ge=0, le=3)] = Field(
-        0.0, description="generation i is fitted on M (i + 1)^growth rows: 0 constant, 1 linear, more superlinear"
-    )
     chains: Annotated[int, Number, Field(ge=2)] | None = Field(None, description="chains a seed, if not the study's")
 
     @model_validator(mode="after")
-    def _real_rows_belong_to_a_constant_replace(self) -> Self:
-        if self.real_fraction and (self.regime != "replace" or self.growth):
-            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace with growth=0")
+    def _real_rows_belong_to_replace(self) -> Self:
+        if self.real_fraction and self.regime != "replace":
+            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace")
+        return self
+
+
+class GaussianCondition(RowsCondition):
+    growth: Annotated[float, Number, Field(ge=0, le=3)] = Field(
+        0.0, description="generation i is fitted on M (i + 1)^growth rows: 0 constant, 1 linear, more superlinear"
+    )
+
+    @model_validator(mode="after")
+    def _real_rows_belong_to_a_constant_size(self) -> Self:
+        if self.real_fraction and self.growth:
+            raise ValueError(f"real_fraction {self.real_fraction} belongs to growth=0")
         return self
 
 
@@ -227,4 +236,40 @@ class GaussianSettings(StudySettings):
     )
     shown: tuple[Natural, ...] = Field(
         (0, 10, 50, 100, 500, 1000), description="generations with runs of their own in MLflow, and densities"
+    )
+
+
+class DiscreteCondition(RowsCondition):
+    """A distribution over outcomes, and how it is resampled."""
+
+    distribution: Literal["uniform", "zipf"] = "uniform"
+    outcomes: Annotated[int, Number, Field(ge=2)] = Field(10, description="K")
+    exponent: Rate = Field(1.0, description="of zipf: outcome i has a share of i^-exponent")
+    probabilities: tuple[Annotated[float, Number, Field(ge=0)], ...] | None = Field(
+        None, description="a distribution of one's own; wins over the three above"
+    )
+
+    @field_validator("probabilities")
+    @classmethod
+    def _a_distribution(cls, probabilities: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if probabilities is None:
+            return None
+        if sum(probability > 0 for probability in probabilities) < 2:
+            raise ValueError("at least two outcomes need a probability above 0")
+        if abs(sum(probabilities) - 1) > 1e-9:
+            raise ValueError(f"probabilities must sum to 1, these sum to {sum(probabilities):.9g}")
+        return probabilities
+
+
+class DiscreteSettings(StudySettings):
+    """`mlflow run . -e discrete`: discrete distributions resampled, with no functional error (the paper's section)."""
+
+    entry_point = "discrete"
+
+    preset: str = "laptop"
+    generations: Natural = 2000
+    conditions: dict[str, DiscreteCondition] = Field(min_length=1)
+    chains: Annotated[int, Number, Field(ge=2)] = Field(500, description="chains a seed; they advance together")
+    shown: tuple[Natural, ...] = Field(
+        (0, 1, 10, 100, 1000), description="generations with runs of their own in MLflow"
     )

@@ -11,6 +11,7 @@ from components.config.settings import GaussianCondition, GaussianSettings
 from components.families.gaussian import theory
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.table import by_generation
 from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory
 
@@ -72,14 +73,10 @@ def save_all(
 
 
 def _over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row a condition and generation, a column a metric: means over seeds, whose batches are equally big."""
-    wide = metrics.pivot_table(index=["condition", "generation"], columns="metric", values="value", sort=False)
-    seeds = metrics["seed"].nunique()
-    wide["wasserstein2_squared/standard_error"] /= np.sqrt(seeds)
-    order = {condition: place for place, condition in enumerate(style.conditions_of(metrics))}
-    return wide.reset_index().sort_values(
-        ["condition", "generation"], key=lambda c: c.map(order) if c.name == "condition" else c
-    )
+    """Means over seeds, whose batches are equally big; the standard error is that of all of them together."""
+    wide = by_generation(metrics)
+    wide["wasserstein2_squared/standard_error"] /= np.sqrt(metrics["seed"].nunique())
+    return wide
 
 
 def _has_theory(condition: GaussianCondition, settings: GaussianSettings) -> bool:

@@ -21,6 +21,12 @@ def over_seeds(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
     return _in_order(summary, conditions_of(metrics))
 
 
+def by_generation(metrics: pd.DataFrame) -> pd.DataFrame:
+    """A row for each condition and generation, a column a metric: means over seeds, in the study's order."""
+    wide = metrics.pivot_table(index=["condition", "generation"], columns="metric", values="value", sort=False)
+    return _in_order(wide.reset_index(), conditions_of(metrics))
+
+
 def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """What a study ends with, a row for each condition and generation.
 

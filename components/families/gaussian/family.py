@@ -13,13 +13,12 @@ import numpy as np
 from components.families.gaussian import statistics
 from components.families.gaussian.rows import distinct, standard_normal
 from components.families.gaussian.statistics import Statistics
+from components.measures.spread import spread
 from components.recursion.family import Arrays, Pool, Step
 from components.regimes import Regime
 
 VALUES_AT_ONCE = 2**17
 """Rows computed together: their arrays stay in a core's second-level cache."""
-
-QUANTILES = {"p05": 0.05, "median": 0.5, "p95": 0.95}
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,10 @@ class GaussianFamily:
         with np.errstate(divide="ignore"):  # a chain that has collapsed to a point has deviation 0
             deviation = np.exp(np.log(principal).mean(axis=0))
         return {
-            **_spread("mean_error", mean_error),
-            **_spread("deviation_error", deviation_error),
-            **_spread("deviation", deviation),
-            **_spread("wasserstein2_squared", risk),
+            **spread("mean_error", mean_error),
+            **spread("deviation_error", deviation_error),
+            **spread("deviation", deviation),
+            **spread("wasserstein2_squared", risk),
             "wasserstein2_squared/standard_error": float(risk.std(ddof=1) / np.sqrt(self.chains)),
             "variance_of_samples": float(((principal**2).sum(axis=0) + mean_error**2).mean() / self.dimensions),
         }
@@ -186,10 +185,3 @@ def _appended(history: np.ndarray, newest: np.ndarray, used: int) -> np.ndarray:
 def _singular_values(factor: np.ndarray) -> np.ndarray:
     """Principal deviations (d, chains) of covariances by their factors (d, d, chains)."""
     return np.linalg.svd(np.moveaxis(factor, -1, 0), compute_uv=False).T
-
-
-def _spread(name: str, values: np.ndarray) -> dict[str, float]:
-    quantiles = np.quantile(values, list(QUANTILES.values()))
-    return {f"{name}/mean": float(values.mean())} | {
-        f"{name}/{key}": float(value) for key, value in zip(QUANTILES, quantiles, strict=True)
-    }

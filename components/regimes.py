@@ -92,3 +92,27 @@ def gather(composition: Composition, pool: Mapping[int, np.ndarray]) -> np.ndarr
         chosen = composition.source == source
         training[chosen] = data[composition.row[chosen]]
     return training
+
+
+def distinct(population: int, rows: int, chains: int, random: np.random.Generator) -> np.ndarray:
+    """`rows` different numbers below `population` for each chain, every such set as likely as any other; (chains, rows).
+
+    Draws with replacement and draws again what came twice: no number is treated unlike another, so no set is either.
+    """
+    if 2 * rows > population:  # what is left out is the smaller set
+        left_out = distinct(population, population - rows, chains, random)
+        kept = np.ones((chains, population), bool)
+        np.put_along_axis(kept, left_out, False, axis=1)
+        return np.nonzero(kept)[1].reshape(chains, rows)
+    drawn = np.sort(random.integers(population, size=(chains, rows)), axis=1)
+    again = np.arange(chains)
+    while again.size:
+        twice = np.zeros((again.size, rows), bool)
+        twice[:, 1:] = drawn[again, 1:] == drawn[again, :-1]
+        unfinished = twice.any(axis=1)
+        again, twice = again[unfinished], twice[unfinished]
+        part = drawn[again]
+        part[twice] = random.integers(population, size=int(twice.sum()))
+        part.sort(axis=1)
+        drawn[again] = part
+    return drawn

@@ -8,10 +8,10 @@ from scipy import stats
 
 from components.families.gaussian import statistics, theory
 from components.families.gaussian.family import GaussianFamily
-from components.families.gaussian.rows import distinct, standard_normal
+from components.families.gaussian.rows import standard_normal
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.trajectory import load
-from components.regimes import Regime
+from components.regimes import Regime, distinct
 from components.store import Store
 
 

@@ -273,3 +273,44 @@ class DiscreteSettings(StudySettings):
     shown: tuple[Natural, ...] = Field(
         (0, 1, 10, 100, 1000), description="generations with runs of their own in MLflow"
     )
+
+
+class EmSettings(Section):
+    """Expectation maximisation; names and meanings are scikit-learn's `GaussianMixture`'s, values the published notebook's."""
+
+    tol: Rate = 1e-5
+    reg_covar: Annotated[float, Number, Field(ge=0)] = Field(
+        1e-6, description="added to the covariances' diagonals: a floor under collapse"
+    )
+    max_iter: Count = 2000
+    init_params: Literal["kmeans", "k-means++", "random_from_data"] = "kmeans"
+
+
+class MixtureCondition(RowsCondition):
+    """What the real data is drawn from, and which mixture is fitted to it."""
+
+    rows: Annotated[int, Number, Field(ge=2)] = Field(500, description="N: rows that a generation is fitted on")
+    blobs: Literal[1, 2] = Field(2, description="unit Gaussians of the truth: one at the origin, or two")
+    separation: Rate = Field(4.0, description="distance of the two")
+    components: Count = Field(2, description="of the mixture that is fitted")
+
+    @model_validator(mode="after")
+    def _rows_for_every_component(self) -> Self:
+        if self.components > self.rows:
+            raise ValueError(f"{self.components} components cannot be fitted to {self.rows} rows")
+        return self
+
+
+class MixtureSettings(StudySettings):
+    """`mlflow run . -e mixture`: Gaussian mixtures fitted to their own samples (the paper's figure 7)."""
+
+    entry_point = "mixture"
+
+    preset: str = "laptop"
+    generations: Natural = 2000
+    conditions: dict[str, MixtureCondition] = Field(min_length=1)
+    chains: Annotated[int, Number, Field(ge=2)] = Field(10, description="chains a seed; they advance together")
+    em: EmSettings = EmSettings()
+    shown: tuple[Natural, ...] = Field(
+        (0, 50, 100, 150, 200, 350, 2000), description="generations with runs of their own in MLflow, and snapshots"
+    )

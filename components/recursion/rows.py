@@ -30,3 +30,15 @@ def gather_rows(
     return gather(
         composition, {source: real if source == REAL else samples(pool.sampled[source]) for source in sources}
     )
+
+
+def appended(history: np.ndarray, newest: np.ndarray, used: int) -> np.ndarray:
+    """`history` (..., capacity) with `newest` (..., n) from place `used` on; in place while there is room, else twice as wide.
+
+    The older history is not read again, so its owner need not keep it as it was.
+    """
+    end = used + newest.shape[-1]
+    while end > history.shape[-1]:
+        history = np.concatenate([history, np.empty_like(history)], axis=-1)
+    history[..., used:end] = newest
+    return history

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from components.families.gaussian import statistics
-from components.families.gaussian.rows import distinct, standard_normal
+from components.families.gaussian.rows import standard_normal
 from components.families.gaussian.statistics import Statistics
 from components.measures.spread import spread
 from components.recursion.family import Arrays, Pool, Step
-from components.regimes import Regime
+from components.recursion.rows import appended
+from components.regimes import Regime, distinct
 
 VALUES_AT_ONCE = 2**17
 """Rows computed together: their arrays stay in a core's second-level cache."""
@@ -134,8 +135,8 @@ class GaussianFamily:
         else:
             newest, trained = pool.sampled[-1], pool.trained
             out["key"] = trained["key"]
-            out["means"] = _appended(trained["means"], newest["mean"], len(trained["ends"]))
-            out["factors"] = _appended(trained["factors"], newest["factor"], len(trained["ends"]))
+            out["means"] = appended(trained["means"], newest["mean"][..., None], len(trained["ends"]))
+            out["factors"] = appended(trained["factors"], newest["factor"][..., None], len(trained["ends"]))
             out["ends"] = np.append(trained["ends"], trained["ends"][-1] + pool.rows[-1])
         return self._rows(out, int(out["ends"][-1]), self.rows_of(step.generation), random)
 
@@ -169,17 +170,6 @@ class GaussianFamily:
         """Mean and factor of the standard normal for every chain."""
         identity = np.repeat(np.eye(self.dimensions)[..., None], self.chains, axis=-1)
         return np.zeros((self.dimensions, self.chains)), identity
-
-
-def _appended(history: np.ndarray, newest: np.ndarray, used: int) -> np.ndarray:
-    """`history` (..., capacity) with `newest` at place `used`; in place while there is room, else twice as wide.
-
-    The older history is not read again, so its owner need not keep it as it was.
-    """
-    if used == history.shape[-1]:
-        history = np.concatenate([history, np.empty_like(history)], axis=-1)
-    history[..., used] = newest
-    return history
 
 
 def _singular_values(factor: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_from_the_same_start_the_fit_is_scikit_learns(components: int, dimension
     rows = draw(random_mixture(6, components, 1, dimensions), n, np.random.default_rng(0))
     start = responsibilities(rows, components, "kmeans", np.random.default_rng(0))
     recipe = em.Recipe(components, 1e-5, 1e-6, 2000, "kmeans")
-    ours, steps = em._fit(rows, start, recipe)
+    ours, steps = em.fit(rows, recipe, np.random.default_rng(0), start)
     for chain in range(6):
 
         class Given(GaussianMixture):
@@ -119,7 +119,7 @@ def test_a_class_that_cannot_hold_the_truth_errs_at_once_and_no_further(store: S
     poor, _ = run(store, MixtureFamily(4, 20_000, TWO, single), 10)
     rich, _ = run(store, MixtureFamily(4, 100, TWO, RECIPE), 60)
     name = "squared_l2/mean"
-    assert poor[0][name] > 20 * rich[0][name] / 10
+    assert poor[0][name] > 2 * rich[0][name]
     assert poor[10][name] == pytest.approx(poor[0][name], rel=0.1)
     assert rich[60][name] > 5 * rich[0][name]
 

@@ -66,7 +66,7 @@ def _matplotlib(title: str, note: str, x: str, panels: Sequence[Panel], log_x: b
         for which, logarithmic in (("x", log_x), ("y", log_y)):
             if logarithmic:
                 style.log_axis(axes, which, *_limits(panel, which, log_x, log_y))
-        axes.legend(fontsize=style.FONT - 2, frameon=False, loc="best")
+        axes.legend(fontsize=style.FONT - 2, framealpha=0.75, edgecolor="none", loc="best")
     return figure
 
 

@@ -26,6 +26,7 @@ CAPTIONS = {
 _X = "generation + 1 (fits so far)"
 _COLOURS = dict(zip(("replace", "subsample", "accumulate"), style.CONDITION_COLOURS, strict=False))
 TABLE_GENERATIONS = (0, 1, 5, 11, 100)
+LEAST_DENSITY = 1e-5
 
 
 def closing_table(metrics: pd.DataFrame, settings: GaussianSettings) -> pd.DataFrame:
@@ -154,19 +155,24 @@ def _variance(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:
 
 
 def _densities(models: Mapping[Chain, Trajectory | None], settings: GaussianSettings) -> Drawing:
-    x = np.linspace(-4, 4, 401)
+    """The smallest sample of each way to sample: where most is lost."""
+    fewest = min(condition.rows for condition in settings.conditions.values())
+    wide = np.linspace(-4, 4, 401)
     panels = []
     for chain, trajectory in models.items():
-        if trajectory is None or settings.conditions[chain.condition].growth:
+        condition = settings.conditions[chain.condition]
+        if trajectory is None or condition.growth or condition.rows > fewest:
             continue
         shown = sorted(index for index in trajectory.models if index < len(trajectory.metrics))
         colours = style.generation_colours(shown)
-        curves = [Curve("original", x, norm.pdf(x), style.FAINT, theory=True)]
+        curves = [Curve("original", wide, norm.pdf(wide), style.FAINT, theory=True)]
         for index in shown:
             model = trajectory.models[index]
-            deviation = abs(model["factor"][0, 0, 0])
-            density = norm.pdf(x, model["mean"][0, 0], max(deviation, 1e-300))
-            curves.append(Curve(f"generation {index}", x, density, colours[index]))
+            mean, deviation = model["mean"][0, 0], max(abs(model["factor"][0, 0, 0]), 1e-300)
+            x = np.unique(np.concatenate([wide, mean + deviation * np.linspace(-6, 6, 201)]))
+            density = norm.pdf(x, mean, deviation)
+            seen = (density > LEAST_DENSITY) & (np.abs(x) <= 4)
+            curves.append(Curve(f"generation {index}", x[seen], density[seen], colours[index]))
         panels.append(Panel(chain.condition, curves, "density"))
     return draw_curves(
         "Models of one chain beside the original", "the first chain of the first seed", "x", panels, False, True

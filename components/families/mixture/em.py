@@ -2,10 +2,11 @@
 
 With the features f(x) = (1, x, products of x's coordinates) a component's log density is linear in f, so the
 expectation step is one batched matrix product over them, and the maximisation step, whose weighted sums of f are all a
-Gaussian needs, is another. Chains that have converged leave the batch.
+Gaussian needs, is another. Chains that have converged make room in the batch for others.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from components.families.mixture.initial import Initial, responsibilities
 from components.families.mixture.mixture import Mixture
 
 VALUES_AT_ONCE = 2**16
-"""Rows worked on together: their features stay in a core's second-level cache."""
+"""Rows worked on together: enough for numpy's own cost to vanish, few enough for a processor's caches."""
+FEWEST_LIVE = 0.8
+"""Share of a batch below which its converged chains are taken out, which copies the others."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +30,81 @@ class Recipe:
     init_params: Initial
 
 
-def fit(rows: np.ndarray, recipe: Recipe, random: np.random.Generator) -> tuple[Mixture, np.ndarray]:
-    """Fit a mixture to each chain's rows (chains, n, d).
+@dataclass(frozen=True)
+class _Batch:
+    """Chains in work: which ones, whether each still is, their features, mixtures, likelihoods and steps so far."""
+
+    chain: np.ndarray
+    live: np.ndarray
+    features: np.ndarray
+    mixture: Mixture
+    bound: np.ndarray
+    steps: np.ndarray
+
+    def living(self) -> "_Batch":
+        live = self.live
+        mixture = Mixture(*(array[live] for array in self.mixture.arrays().values()))
+        return _Batch(self.chain[live], live[live], self.features[live], mixture, self.bound[live], self.steps[live])
+
+    def and_(self, other: "_Batch") -> "_Batch":
+        mixtures = zip(self.mixture.arrays().values(), other.mixture.arrays().values(), strict=True)
+        return _Batch(
+            np.concatenate([self.chain, other.chain]),
+            np.concatenate([self.live, other.live]),
+            np.concatenate([self.features, other.features]),
+            Mixture(*(np.concatenate(pair) for pair in mixtures)),
+            np.concatenate([self.bound, other.bound]),
+            np.concatenate([self.steps, other.steps]),
+        )
+
+
+def fit(
+    rows: np.ndarray, recipe: Recipe, random: np.random.Generator, start: np.ndarray | None = None
+) -> tuple[Mixture, np.ndarray]:
+    """Fit a mixture to each chain's rows (chains, n, d), until the mean log-likelihood of a row gains less than `tol`.
+
+    Args:
+        start: responsibilities (chains, K, n) to begin with, in place of what `recipe.init_params` says.
 
     Returns:
         The mixtures, and how many steps each took, int (chains,); `max_iter` where it did not converge.
     """
-    size = max(1, VALUES_AT_ONCE // rows.shape[1])
-    parts, steps = [], []
-    for first in range(0, len(rows), size):
-        part = rows[first : first + size]
-        start = responsibilities(part, recipe.components, recipe.init_params, random)
-        fitted, taken = _fit(part, start, recipe)
-        parts.append(fitted)
-        steps.append(taken)
-    together = [np.concatenate(arrays) for arrays in zip(*(part.arrays().values() for part in parts), strict=True)]
-    return Mixture(*together), np.concatenate(steps)
+    chains, n, dimensions = rows.shape
+    size = max(1, VALUES_AT_ONCE // n)
+    shape = (chains, recipe.components, dimensions)
+    result = Mixture(np.empty(shape[:2]), np.empty(shape), np.empty((*shape, dimensions)))
+    steps, centre = np.empty(chains, int), rows.mean(axis=1)  # sums of squares of centred rows lose no digits
 
-
-def _fit(rows: np.ndarray, start: np.ndarray, recipe: Recipe) -> tuple[Mixture, np.ndarray]:
-    """From responsibilities `start` (chains, K, n) until the mean log-likelihood of a row gains less than `tol`."""
-    chains, n, _ = rows.shape
-    centre = rows.mean(axis=1, keepdims=True)  # sums of squares of centred rows lose no digits
-    features = _features(rows - centre)
-    mixture = _maximise(start, features, n, recipe.reg_covar)
-    result = Mixture(*(array.copy() for array in mixture.arrays().values()))
-    before, steps, active = np.full(chains, -np.inf), np.full(chains, recipe.max_iter), np.arange(chains)
-    for step in range(1, recipe.max_iter + 1):
-        bound, given = _expect(mixture, features)
+    def begin(first: int, last: int) -> _Batch:
+        part = rows[first:last]
+        features = _features(part - centre[first:last, None])
+        if start is None:
+            given = responsibilities(part, recipe.components, recipe.init_params, random)
+        else:
+            given = start[first:last]
+        count = last - first
         mixture = _maximise(given, features, n, recipe.reg_covar)
-        done = np.abs(bound - before) < recipe.tol
-        before = bound
-        if done.any() or step == recipe.max_iter:
+        bound, live = np.full(count, -np.inf), np.ones(count, bool)
+        return _Batch(np.arange(first, last), live, features, mixture, bound, np.zeros(count, int))
+
+    taken = min(size, chains)
+    batch = begin(0, taken)
+    while batch.live.any():
+        bound, given = _expect(batch.mixture, batch.features)
+        mixture = _maximise(given, batch.features, n, recipe.reg_covar)
+        done = batch.live & ((np.abs(bound - batch.bound) < recipe.tol) | (batch.steps + 1 == recipe.max_iter))
+        batch = _Batch(batch.chain, batch.live & ~done, batch.features, mixture, bound, batch.steps + 1)
+        if done.any():
+            ended = batch.chain[done]
+            steps[ended] = batch.steps[done]
             for name, array in mixture.arrays().items():
-                getattr(result, name)[active] = array
-            steps[active[done]] = step
-            active, features, before = active[~done], features[~done], before[~done]
-            mixture = Mixture(*(array[~done] for array in mixture.arrays().values()))
-            if not len(active):
-                break
-    result.means[:] += centre
+                getattr(result, name)[ended] = array[done]
+        if batch.live.mean() < FEWEST_LIVE:
+            batch = batch.living()
+            if taken < chains:
+                more = min(chains, taken + size - len(batch.chain))
+                batch, taken = batch.and_(begin(taken, more)), more
+    result.means[:] += centre[:, None]
     return result, steps
 
 
@@ -84,12 +122,17 @@ def _features(rows: np.ndarray) -> np.ndarray:
 def _expect(mixture: Mixture, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean log-likelihood of a row (chains,), and each component's responsibility for each row (chains, K, n)."""
     logarithms = _coefficients(mixture) @ features
-    highest = logarithms.max(axis=1, keepdims=True)
-    logarithms -= highest
+    highest = reduce(np.maximum, _by_component(logarithms))
+    logarithms -= highest[:, None]
     given = np.exp(logarithms, out=logarithms)
-    total = given.sum(axis=1, keepdims=True)
-    given /= total
-    return (highest + np.log(total)).mean(axis=(1, 2)), given
+    total = reduce(np.add, _by_component(given))
+    given /= total[:, None]
+    return (highest + np.log(total)).mean(axis=1), given
+
+
+def _by_component(values: np.ndarray) -> list[np.ndarray]:
+    """(chains, n) of each component: numpy reduces over a short axis many times slower than it adds whole arrays."""
+    return [values[:, component] for component in range(values.shape[1])]
 
 
 def _coefficients(mixture: Mixture) -> np.ndarray:

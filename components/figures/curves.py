@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from plotly.subplots import make_subplots
 
 from components.figures import style
@@ -66,6 +67,8 @@ def _matplotlib(title: str, note: str, x: str, panels: Sequence[Panel], log_x: b
         for which, logarithmic in (("x", log_x), ("y", log_y)):
             if logarithmic:
                 style.log_axis(axes, which, *_limits(panel, which, log_x, log_y))
+        if not log_x:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=style.FONT - 2, framealpha=0.75, edgecolor="none", loc="best")
     return figure
 

@@ -1,0 +1,1 @@
+"""Speed, measured against the peers in the same run; each prints a table and leaves a JSON in `benchmarks/results`."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+from components.measures.spread import QUANTILES, spread
 
 small_ids = st.integers(0, 3)
 any_ids = st.integers(0, 2**31 - 1)
@@ -95,3 +96,12 @@ def test_measuring_leaves_the_blocks_as_they_were() -> None:
     before = blocks.copy()
     distinct_n(blocks, 4), repetition_4(blocks), vocabulary_coverage(blocks, blocks)
     np.testing.assert_array_equal(blocks, before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 500])
+def test_the_spread_over_chains_has_numpys_mean_and_quantiles(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=count)
+    numbers = spread("error", values)
+    assert numbers.pop("error/mean") == pytest.approx(values.mean())
+    expected = {f"error/{name}": np.quantile(values, quantile) for name, quantile in QUANTILES.items()}
+    assert numbers == pytest.approx(expected)

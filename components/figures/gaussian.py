@@ -1,6 +1,7 @@
 """The figures of the Gaussian study: errors of the estimates, densities, the W2 risk and Var(X^n) beside theory."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,10 @@ def _variance(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:
         if _has_theory(settings.conditions[name], settings):
             expected = theory.variance_of_samples(_fitted_rows(settings.conditions[name], int(x[-1])))[x - 1]
             curves.append(Curve(f"{name}, theory", x, expected, colour, theory=True))
-    medians = [_curve(wide, name, "deviation/median", "deviation") for name in settings.conditions if name in names]
+    medians = [
+        replace(_curve(wide, name, "deviation/median", "deviation"), colour=style.CONDITION_COLOURS[place])
+        for place, name in enumerate(names[: len(style.CONDITION_COLOURS)])
+    ]
     panels = [
         Panel("Var(Xⁿ) over all chains", curves, "variance"),
         Panel("σ̂ of one chain", medians, "deviation (median, 90 %)"),

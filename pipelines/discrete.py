@@ -15,7 +15,7 @@ from components.families.discrete.family import DiscreteFamily
 from components.figures import discrete as figures
 from components.recursion.trajectory import load
 from components.store import Store
-from pipelines.in_memory import make_chains, print_plan, run_study
+from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
 
 
@@ -48,7 +48,7 @@ def discrete(arguments: Sequence[str]) -> None:
         trajectories=lambda: {work.chain: load(work.chain, store) for work in chains},
     )
     table = partial(figures.closing_table, settings=settings, truths=truths)
-    run_study(settings, store, chains, draws, table, draw, figures.CAPTIONS)
+    run_study(settings, store, chains, evenly(chains, draws), table, draw, figures.CAPTIONS)
 
 
 def _family(settings: DiscreteSettings, name: str) -> DiscreteFamily:

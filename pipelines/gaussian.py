@@ -16,7 +16,7 @@ from components.recursion.trajectory import load
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Store
-from pipelines.in_memory import make_chains, print_plan, run_study
+from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
 
 
@@ -47,7 +47,15 @@ def gaussian(arguments: Sequence[str]) -> None:
         settings=settings,
         models=lambda: {work.chain: load(work.chain, store) for work in chains if work.chain.seed == settings.seeds[0]},
     )
-    run_study(settings, store, chains, rows, partial(figures.closing_table, settings=settings), draw, figures.CAPTIONS)
+    run_study(
+        settings,
+        store,
+        chains,
+        evenly(chains, rows),
+        partial(figures.closing_table, settings=settings),
+        draw,
+        figures.CAPTIONS,
+    )
 
 
 def _family(settings: GaussianSettings, name: str) -> GaussianFamily:

@@ -14,7 +14,7 @@ from components.families.mixture.family import MixtureFamily
 from components.figures import mixture as figures
 from components.recursion.trajectory import load
 from components.store import Store
-from pipelines.in_memory import make_chains, print_plan, run_study
+from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
 
 
@@ -45,7 +45,7 @@ def mixture(arguments: Sequence[str]) -> None:
         truths={name: family.truth() for name, family in families.items()},
         trajectories=lambda: {work.chain: load(work.chain, store) for work in chains},
     )
-    run_study(settings, store, chains, fits, figures.closing_table, draw, figures.CAPTIONS)
+    run_study(settings, store, chains, evenly(chains, fits), figures.closing_table, draw, figures.CAPTIONS)
 
 
 def _family(settings: MixtureSettings, name: str) -> MixtureFamily:

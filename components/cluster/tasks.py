@@ -1,6 +1,6 @@
 """Chains that one process computes, side by side as Ray tasks.
 
-A family in memory needs no group: a task starts in a second or two where a group of Ray Train takes ten or more, and a
+A chain of one process needs no group: a task starts in a second or two where a group of Ray Train takes ten or more, and a
 worker process serves one task after the other. Messages come back as they do from groups.
 """
 
@@ -13,19 +13,20 @@ from components.cluster.groups import Failed, Watch, Work, drain, last_line
 from components.recursion.peers import Peers
 
 
-def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, watch: Watch) -> None:
+def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, watch: Watch, gpu: bool = False) -> None:
     """Run every piece of work in a process of its own, `side_by_side` at a time; started again if its process dies.
 
     Args:
         works: by name; each is called with a way to send messages.
         max_failures: how often a task is started again after its process died; what it raises is not tried again.
         watch: gets messages in the order each piece of work sent them; runs in the calling thread.
+        gpu: whether each takes a GPU.
 
     Raises:
         Failed: some work did not come to its end; the rest did.
     """
     messages = Queue(actor_options={"num_cpus": 0})
-    task = ray.remote(num_cpus=1, max_retries=max_failures, retry_exceptions=False)(_run)
+    task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=max_failures, retry_exceptions=False)(_run)
     waiting = list(works.items())
     running: dict[ray.ObjectRef, str] = {}
     errors: dict[str, Exception] = {}

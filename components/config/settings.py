@@ -109,18 +109,13 @@ class GenerateSettings(Section):
     precision: Precision = "fp32"
 
 
-class ConditionSettings(Section):
-    """What one condition does differently. An empty field inherits from `train` or `generate`."""
+class RegimeCondition(Section):
+    """What the next generation is trained on."""
 
     regime: Regime = "replace"
     real_fraction: Fraction = Field(
         0.0, description="share of the training set kept real in every generation (replace)"
     )
-    epochs: Count | None = None
-    learning_rate: Rate | None = None
-    start: Start | None = None
-    repetition_penalty: Rate | None = None
-    num_beams: Count | None = None
 
     @model_validator(mode="after")
     def _real_fraction_belongs_to_replace(self) -> Self:
@@ -129,6 +124,16 @@ class ConditionSettings(Section):
                 f"real_fraction {self.real_fraction} belongs to regime=replace; {self.regime} draws from the pool of all data"
             )
         return self
+
+
+class ConditionSettings(RegimeCondition):
+    """What one condition does differently. An empty field inherits from `train` or `generate`."""
+
+    epochs: Count | None = None
+    learning_rate: Rate | None = None
+    start: Start | None = None
+    repetition_penalty: Rate | None = None
+    num_beams: Count | None = None
 
 
 class StoreSettings(Section):
@@ -194,19 +199,11 @@ class RecursionSettings(StudySettings):
     generate: GenerateSettings = GenerateSettings()
 
 
-class RowsCondition(Section):
+class RowsCondition(RegimeCondition):
     """How the training sets of a family in memory come about, and how big they are."""
 
-    regime: Regime = "replace"
-    real_fraction: Fraction = Field(0.0, description="share of real rows kept in every generation (replace)")
     rows: Annotated[int, Number, Field(ge=2)] = Field(100, description="M: rows that a generation is fitted on")
     chains: Annotated[int, Number, Field(ge=2)] | None = Field(None, description="chains a seed, if not the study's")
-
-    @model_validator(mode="after")
-    def _real_rows_belong_to_replace(self) -> Self:
-        if self.real_fraction and self.regime != "replace":
-            raise ValueError(f"real_fraction {self.real_fraction} belongs to regime=replace")
-        return self
 
 
 class GaussianCondition(RowsCondition):
@@ -314,3 +311,49 @@ class MixtureSettings(StudySettings):
     shown: tuple[Natural, ...] = Field(
         (0, 50, 100, 150, 200, 350, 2000), description="generations with runs of their own in MLflow, and snapshots"
     )
+
+
+class ImagesSettings(Section):
+    """Where the real images come from: grey, of one size."""
+
+    name: str = Field("digits", description="scikit-learn's digits (8x8), or a data set of OpenML such as mnist_784")
+    path: str | None = Field(
+        None,
+        description="IDX files or pictures, a folder or one file; without a test set a tenth is one. Wins over name",
+    )
+    train_images: Annotated[int, Number, Field(ge=2)] | None = Field(
+        None, description="at most so many to train on (all if empty)"
+    )
+
+
+class VaeTrainSettings(Section):
+    """Training from random weights in every generation: Adam, the paper's values."""
+
+    epochs: Count = 30
+    batch_size: Count = 256
+    learning_rate: Rate = 1e-3
+    weight_decay: Annotated[float, Number, Field(ge=0)] = 1e-5
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="bf16 where the machine multiplies it (auto)"
+    )
+
+
+class VaeCondition(RegimeCondition):
+    """How images of the decoders before come into a training set."""
+
+    fresh: bool = Field(True, description="drawn anew for every minibatch; else as many images as there are real ones")
+    sampling: Literal["means", "bernoulli"] = Field(
+        "means", description="the decoder's means, or draws of black and white"
+    )
+
+
+class VaeSettings(StudySettings):
+    """`mlflow run . -e vae`: VAEs trained on the last one's images (the paper's figure 9)."""
+
+    entry_point = "vae"
+
+    preset: str = "laptop"
+    conditions: dict[str, VaeCondition] = Field(min_length=1)
+    data: ImagesSettings = ImagesSettings()
+    latents: Count = 20
+    train: VaeTrainSettings = VaeTrainSettings()

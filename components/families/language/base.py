@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from components.families.device import device
 from components.families.language import model as opt
-from components.families.language.family import FORMATS, LanguageFamily, device, exchange, train_model
+from components.families.language.family import FORMATS, LanguageFamily, exchange, train_model
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.family import Progress

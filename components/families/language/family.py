@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
+from components.families.device import device
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
@@ -326,7 +327,3 @@ def _guard_generation0(fitted: Path) -> None:
 def _further(progress: Progress, before: int, total: int) -> Progress:
     """Progress of one of several parts, told as progress of the whole."""
     return lambda done, _: progress(before + done, total)
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
-"""A study of a family that works in memory: chains side by side as Ray tasks, then its figures and its table.
+"""A study whose chains take a process each: side by side as Ray tasks, then its figures and its table.
 
-What the entry points of the small families share; each of them makes the chains and names its figures and table.
+What the entry points of the four small families share; each of them makes the chains and names its figures and table.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +11,9 @@ import pandas as pd
 
 from components import cluster, config, tracking
 from components.config.errors import BadInput
-from components.config.settings import RowsCondition, StudySettings
+from components.config.settings import RegimeCondition, StudySettings
 from components.recursion.loop import make_chain, stored_generations
+from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Store
@@ -22,10 +23,15 @@ from pipelines.study import PROJECT, closing, study_identity
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
+Artifacts = Callable[[Generation], Mapping[str, Path | str]]
+Expected = Mapping[str, Mapping[tuple[int, str], float]]
+"""By a chain's identity, then by generation and phase."""
+
+TITLES = {"vae": "VAE"}
 
 
 def make_chains(
-    settings: StudySettings, store: Store, conditions: Mapping[str, RowsCondition], families: Mapping[str, Any]
+    settings: StudySettings, store: Store, conditions: Mapping[str, RegimeCondition], families: Mapping[str, Any]
 ) -> list[ChainWork[Any]]:
     """A chain for each condition and seed; `families` by the condition's name.
 
@@ -48,17 +54,21 @@ def run_study(
     settings: StudySettings,
     store: Store,
     chains: Sequence[ChainWork[Any]],
-    weights: Mapping[str, float],
+    expected: Expected,
     table: Table,
     draw: Draw,
     captions: Mapping[str, str],
+    artifacts: Artifacts = lambda generation: {},
+    gpu: bool = False,
 ) -> None:
     """Record what the store has, compute what it lacks, draw it.
 
     Args:
-        weights: how much work a generation of each chain is, by identity, in any unit: the progress goes by it.
+        expected: how much work every phase of each chain is, in any unit: the progress goes by it.
         table: the closing table out of the study's tidy numbers (condition, seed, generation, metric, value).
         draw: the figures out of them, into a folder; `captions` their words, by name.
+        artifacts: a generation's own files for MLflow, by name.
+        gpu: whether a chain takes a GPU where the cluster has some.
 
     Raises:
         BadInput: MLflow or the cluster cannot be reached.
@@ -79,12 +89,11 @@ def run_study(
             settings=settings.model_dump(mode="json"),
         )
         with closing(study):
-            expected = {name: {(index, "measure"): weights[name] for index in range(generations + 1)} for name in names}
             with StudyProgress(names, expected) as progress:
-                recorder = Recorder(study, progress, generations)
-                failed = _compute(settings, store, chains, recorder)
+                recorder = Recorder(study, progress, generations, artifacts)
+                failed = _compute(settings, store, chains, recorder, gpu)
             if recorder.generations:
-                title = f"{family.capitalize()}: {len(chains)} chains to generation {generations}"
+                title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
                 status: tracking.Status = "FAILED" if failed else "FINISHED"
                 recorder.close(title, settings.model_dump(mode="json"), status, table, draw, captions)
             if failed:
@@ -92,7 +101,7 @@ def run_study(
 
 
 def _compute(
-    settings: StudySettings, store: Store, chains: Sequence[ChainWork[Any]], recorder: Recorder
+    settings: StudySettings, store: Store, chains: Sequence[ChainWork[Any]], recorder: Recorder, gpu: bool
 ) -> cluster.Failed | None:
     missing: dict[str, cluster.Work] = {}
     for work in chains:
@@ -105,11 +114,20 @@ def _compute(
         return None
     try:
         with cluster.connect(settings.cluster) as capacity:
-            side_by_side = settings.cluster.concurrent_chains or capacity.cpus
-            cluster.run_tasks(missing, side_by_side, settings.cluster.max_failures, recorder.watch)
+            gpu = gpu and capacity.gpus > 0
+            side_by_side = settings.cluster.concurrent_chains or (capacity.workers if gpu else capacity.cpus)
+            cluster.run_tasks(missing, side_by_side, settings.cluster.max_failures, recorder.watch, gpu)
     except cluster.Failed as failure:
         return failure
     return None
+
+
+def evenly(chains: Sequence[ChainWork[Any]], work: Mapping[str, float]) -> Expected:
+    """Chains whose generations all are as much work, told when they are measured."""
+    return {
+        one.chain.identity: {(index, "measure"): work[one.chain.identity] for index in range(one.generations + 1)}
+        for one in chains
+    }
 
 
 def print_plan(chains: Sequence[ChainWork[Any]], lines: Sequence[str]) -> None:

@@ -1,0 +1,100 @@
+"""`mlflow run . -e vae`: VAEs trained on the last one's images (the paper's figure 9).
+
+settings -> images -> chains (conditions x seeds) -> images by generation, their latent spread, table
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from components import config
+from components.config.settings import VaeSettings
+from components.families.device import has_bf16
+from components.families.vae import images
+from components.families.vae import model as vae
+from components.families.vae.family import VaeFamily
+from components.families.vae.training import Recipe
+from components.figures import vae as figures
+from components.recursion.loop import stored_generations
+from components.recursion.records import Generation
+from components.recursion.worker import ChainWork
+from components.store import Phase, Store
+from pipelines.small_families import Expected, make_chains, print_plan, run_study
+from pipelines.study import run_command
+
+SAMPLING, MEASURING = 0.5, 1.0
+"""Epochs of work, about."""
+
+
+def autoencoders(arguments: Sequence[str]) -> None:
+    """Run the study that the arguments describe.
+
+    Raises:
+        BadInput: something about the settings, or what they name, cannot work; nothing was started.
+        cluster.Failed: a chain did not come to its end.
+    """
+    settings = config.load(VaeSettings, arguments)
+    store = Store.open(settings.store.path)
+    real = images.prepare(settings.data, store)
+    families = {name: _family(settings, name, real) for name in settings.conditions}
+    chains = make_chains(settings, store, settings.conditions, families)
+    print_plan(chains, _plan(settings, families, real))
+    if settings.dry_run:
+        return
+    draw = partial(figures.save_all, settings=settings, recorded=partial(_recorded, chains, store))
+    run_study(
+        settings, store, chains, _expected(chains), figures.closing_table, draw, figures.CAPTIONS, _artifacts, gpu=True
+    )
+
+
+def _family(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
+    train, condition = settings.train, settings.conditions[name]
+    precision = ("bf16" if has_bf16() else "fp32") if train.precision == "auto" else train.precision
+    recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision)
+    return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
+
+
+def _plan(settings: VaeSettings, families: Mapping[str, VaeFamily], real: Phase) -> list[str]:
+    size = real.metrics
+    height, width = int(size["height"]), int(size["width"])
+    parameters = vae.parameter_count(vae.create(vae.Shape(height, width, settings.latents), seed=0))
+    recipe = next(iter(families.values())).recipe
+    return [
+        f"{size['train/images']:,.0f} images of {height}x{width} to train on, {size['test/images']:,.0f} to test on",
+        f"VAEs with {parameters:,} parameters and {settings.latents} latents, {recipe.epochs} epochs of batches of "
+        f"{recipe.batch_size} in {recipe.precision}",
+    ]
+
+
+def _expected(chains: Sequence[ChainWork[VaeFamily]]) -> Expected:
+    """Work in epochs over the real images; `accumulate` trains on as much more with every generation."""
+    expected = {}
+    for work in chains:
+        grows = work.chain.settings["regime"]["name"] == "accumulate"
+        expected[work.chain.identity] = {
+            (index, kind): epochs
+            for index in range(work.generations + 1)
+            for kind, epochs in (
+                ("fit", float(work.family.recipe.epochs * (index + 1 if grows else 1))),
+                ("sample", SAMPLING),
+                ("measure", MEASURING),
+            )
+        }
+    return expected
+
+
+def _artifacts(generation: Generation) -> Mapping[str, Path]:
+    return {"samples.png": generation.directories["sample"] / "samples.png"}
+
+
+def _recorded(chains: Sequence[ChainWork[VaeFamily]], store: Store) -> list[tuple[Generation, VaeFamily]]:
+    return [
+        (generation, work.family)
+        for work in chains
+        for generation in stored_generations(work.chain, work.family, store, work.generations)
+    ]
+
+
+if __name__ == "__main__":
+    run_command(autoencoders, sys.argv[1:])

@@ -25,6 +25,7 @@ CAPTIONS = {
 }
 ACROSS = 12
 GAP = 1
+DENSITY_VALUES, LEAST_DENSITY = 20_000, 1e-3
 MEASURES = {
     "synthetic/latent_spread": ("Spread of the latents", "standard deviation of the latent means"),
     "synthetic/pixel_variance_share": ("Variance of the images", "share of the real images'"),
@@ -87,7 +88,7 @@ def _strip(images: np.ndarray) -> np.ndarray:
 
 def _images_picture(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, note: str) -> Figure:
     deep = max(len(rows) for rows in columns.values())
-    figure = style.panels(len(columns), deep, 6.4, 0.75, title, note)
+    figure = style.panels(len(columns), deep, 6.4, 0.56, title, note)
     for place, (condition, rows) in enumerate(columns.items()):
         for line, (label, strip) in enumerate(rows):
             axes = figure.add_subplot(deep, len(columns), line * len(columns) + place + 1)
@@ -138,15 +139,16 @@ def _latents(first: Recorded) -> Drawing:
             curves.append(_density(f"generation {one.index}", latents["synthetic"], colours[one.index]))
     note = "means that generation 0's encoder gives the images; all latents together; the first seed"
     drawn = [Panel(condition, curves, "density") for condition, curves in panels.items()]
-    return draw_curves("Latents of the images, by generation", note, "latent mean", drawn, log_x=False, log_y=False)
+    return draw_curves("Latents of the images, by generation", note, "latent mean", drawn, log_x=False)
 
 
 def _density(name: str, values: np.ndarray, colour: str, theory: bool = False) -> Curve:
-    """A kernel density estimate; of latents that do not differ at all, a spike."""
+    """A kernel density estimate, as far as it is above a thousandth: a log axis is drawn."""
     places = np.linspace(-3, 3, 301)
-    few = values[:: max(1, len(values) // 20_000)]
-    density = gaussian_kde(few)(places) if few.std() > 0 else np.where(places == 0, 1.0, 0.0)
-    return Curve(name, places, density, colour, theory=theory)
+    few = values[:: max(1, len(values) // DENSITY_VALUES)]
+    density = gaussian_kde(few)(places)
+    seen = density > LEAST_DENSITY
+    return Curve(name, places[seen], density[seen], colour, theory=theory)
 
 
 def _measures(metrics: pd.DataFrame) -> Drawing:

@@ -1,33 +1,24 @@
-"""The model registry: one registered model a chain, one version a generation, in MLflow's transformers format.
+"""The model registry: one registered model a chain, one version a generation, as MLflow loads a family's models.
 
-`mlflow.transformers.load_model("models:/<name>@generation-3")` works for both ways of keeping a model: `full` copies
-the weights, `external` leaves them in the store and writes the same description with a pointer to them.
+`load_model("models:/<name>@generation-3")` works for both ways of keeping a model: `full` copies the weights,
+`external` leaves them in the store and writes the same description with a pointer to them.
 """
 
 import json
-import platform
 import re
-import shutil
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mlflow.pyfunc
-import pyarrow.parquet
-import yaml
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL, MLFLOW_MODEL_VERSIONS
 
 from components.recursion.records import Chain, Generation
+from components.tracking import flavors
 from components.tracking.connection import Tracking
 from components.tracking.studies import Study, flattened
-
-NEEDED_TO_LOAD = ("torch", "transformers", "tokenizers", "safetensors")
 
 
 def model_name(chain: Chain) -> str:
@@ -128,87 +119,6 @@ def _logged_model(study: Study, generation: Generation, run_id: str, folder: Pat
 
 
 def _upload(client: MlflowClient, model: LoggedModel, generation: Generation, folder: Path, *, full: bool) -> None:
-    """Writes the model's folder as `mlflow.transformers.save_model` lays it out, without loading the model.
-
-    The weights are the store's own bytes: their sha256 is the one in the manifest of the fit.
-    """
     with TemporaryDirectory() as temporary:
-        target = Path(temporary)
-        for part, files in (("components/tokenizer", _tokenizer_files(folder)), ("model", _model_files(folder))):
-            if full or part != "model":
-                (target / part).mkdir(parents=True)
-                for file in files:
-                    shutil.copy(file, target / part)
-        _describe(model, generation, folder, full=full).save(str(target / "MLmodel"))
-        _write_environment(target)
-        client.log_model_artifacts(model.model_id, str(target))
-
-
-def _model_files(folder: Path) -> list[Path]:
-    return [*folder.glob("*config.json"), *folder.glob("*.safetensors*")]
-
-
-def _tokenizer_files(folder: Path) -> list[Path]:
-    """All that is no weights. config.json too: where a tokenizer does not name its class, the model's type does."""
-    return [file for file in folder.iterdir() if file.is_file() and ".safetensors" not in file.name]
-
-
-def _describe(model: LoggedModel, generation: Generation, folder: Path, *, full: bool) -> Model:
-    """The file `MLmodel`: how MLflow loads the weights, and what text and parameters go in and out."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    description = Model(
-        artifact_path=model.artifact_location,
-        run_id=model.source_run_id,
-        model_uuid=model.model_id,
-        model_id=model.model_id,
-        signature=_signature(generation),
-    )
-    description.add_flavor(
-        "transformers",
-        transformers_version=installed_version("transformers"),
-        code=None,
-        task="text-generation",
-        instance_type="TextGenerationPipeline",
-        pipeline_model_type=config["architectures"][0],
-        source_model_name=folder.resolve().as_posix(),
-        components=["tokenizer"],
-        tokenizer_type="AutoTokenizer",
-        **({"model_binary": "model"} if full else {"local_base_model_path": folder.resolve().as_posix()}),
-    )
-    mlflow.pyfunc.add_to_model(
-        description, loader_module="mlflow.transformers", conda_env="conda.yaml", python_env="python_env.yaml"
-    )
-    return description
-
-
-def _signature(generation: Generation) -> ModelSignature:
-    """Text in, text out; the parameters are those of the chain's own beam search."""
-    settings = dict(flattened(generation.chain.settings))
-    tokens = 64
-    if "sample" in generation.directories:
-        schema = pyarrow.parquet.read_schema(generation.directories["sample"] / "synthetic.parquet")
-        tokens = schema.field("tokens").type.list_size
-    params = [
-        ParamSpec("max_new_tokens", DataType.long, tokens),
-        ParamSpec("num_beams", DataType.long, int(settings.get("sample.num_beams", 5))),
-        ParamSpec("repetition_penalty", DataType.double, float(settings.get("sample.repetition_penalty", 1.0))),
-        ParamSpec("do_sample", DataType.boolean, False),
-    ]
-    text = Schema([ColSpec(DataType.string)])
-    return ModelSignature(inputs=text, outputs=text, params=ParamSchema(params))
-
-
-def _write_environment(target: Path) -> None:
-    """The pins that a server needs to load the model; without a local part such as `+cpu`, which no index has."""
-    pins = [f"mlflow=={installed_version('mlflow')}"]
-    pins += [f"{package}=={installed_version(package).split('+')[0]}" for package in NEEDED_TO_LOAD]
-    python = platform.python_version()
-    conda = {
-        "name": "mlflow-env",
-        "channels": ["conda-forge"],
-        "dependencies": [f"python={python}", "pip", {"pip": pins}],
-    }
-    build = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
-    (target / "requirements.txt").write_text("\n".join(pins) + "\n", "utf-8")
-    (target / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False), "utf-8")
-    (target / "python_env.yaml").write_text(yaml.safe_dump(build, sort_keys=False), "utf-8")
+        flavors.write(Path(temporary), model, generation, folder, full=full)
+        client.log_model_artifacts(model.model_id, temporary)

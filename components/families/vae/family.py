@@ -47,7 +47,7 @@ class VaeFamily:
     sampling: Sampling = "means"
     fresh: bool = True
 
-    name = "vae"
+    name = vae.FAMILY
     in_memory = False
     shown = ()
 

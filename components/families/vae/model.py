@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+FAMILY = "vae"
+PACKAGES: tuple[str, ...] = ("numpy", "safetensors", "torch")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 CHANNELS = (64, 128)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,6 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from components import corpus
-from components.config.settings import CorpusSettings
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
@@ -26,24 +23,12 @@ from components.recursion.peers import Peers
 from components.recursion.records import Generation
 from components.regimes import REAL, Regime
 from components.store import Store
-
-BLOCKS, LENGTH = 48, 16
-SIZE = opt.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
-RECIPE = Recipe(2, 5e-3, 1e-6, 0.01, 16, "best")
-DECODING = Decoding(3, 1.0, "fp32", 16)
+from tests.families import BLOCKS, DECODING, LENGTH, RECIPE, SIZE, language
 
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
-    text, folder = tmp_path_factory.mktemp("text"), tmp_path_factory.mktemp("corpus")
-    of_cpython = [topics[name] for name in sorted(topics)]
-    for split, chosen in {"train": of_cpython[:20], "valid": of_cpython[20:25], "test": of_cpython[25:30]}.items():
-        (text / f"{split}.txt").write_text("\n".join(chosen), encoding="utf-8")
-    settings = CorpusSettings(path=str(text), block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300)
-    corpus.prepare(settings, "train", folder)
-    for split in ("validation", "test"):  # enough of them for a test
-        np.save(folder / f"{split}.npy", np.load(folder / f"{split}.npy")[:40])
-    return LanguageFamily(folder, SIZE, None, RECIPE, DECODING, "torch", 0)
+    return language(tmp_path_factory.mktemp("language"))
 
 
 def run(

@@ -1,4 +1,4 @@
-"""What every family in memory promises: its contract with the loop, its entry point, and bad input refused in one line."""
+"""The small families as a user has them: their entry points to the end, and bad input refused in one line."""
 
 import re
 import shutil
@@ -12,63 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.families.discrete.family import DiscreteFamily
-from components.families.gaussian.family import GaussianFamily
-from components.families.mixture.em import Recipe
-from components.families.mixture.family import MixtureFamily
-from components.recursion.family import Arrays, Family, Pool, Step
-from components.recursion.loop import make_chain, run_chain
-from components.regimes import Regime
-from components.store import Store
 from pipelines.discrete import discrete
 from pipelines.gaussian import gaussian
 from pipelines.mixture import mixture
 from pipelines.study import run_command
+from pipelines.vae import autoencoders
 from tests.studies import Place
 
-REGIMES = [Regime("replace"), Regime("replace", 0.3), Regime("subsample"), Regime("accumulate")]
-FAMILIES: list[Family[Arrays]] = [
-    GaussianFamily(chains=6, rows=20),
-    GaussianFamily(chains=6, rows=20, dimensions=2),
-    DiscreteFamily(chains=6, rows=20, probabilities=(0.5, 0.3, 0.2)),
-    MixtureFamily(6, 20, ((0.0, 0.0),), Recipe(2, 1e-5, 1e-6, 2000, "kmeans")),
-]
-
-
-def step(generation: int, seed: int = 0) -> Step:
-    return Step(generation, np.random.SeedSequence([seed, generation]))
-
-
-@pytest.mark.parametrize("regime", REGIMES, ids=str)
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_a_family_fits_samples_and_measures_as_the_loop_asks_it_to(family: Any, regime: Regime):
-    composed, fitted, sampled, measured = {}, {}, {}, {}
-    numbers = family.compose(regime, Pool(), composed, step(0))
-    assert numbers["data/rows"] == 20
-    family.fit(composed, Pool(), None, fitted, step(0))
-    numbers = family.sample(fitted, sampled, step(0))
-    assert numbers["synthetic/rows"] == 20
-    measure = family.measure(fitted, sampled, fitted, measured, step(0))
-    assert all(isinstance(value, float) and np.isfinite(value) for value in measure.values())
-    following: Arrays = {}
-    numbers = family.compose(regime, Pool([sampled], [20], composed), following, step(1))
-    assert numbers["data/rows"] == (40 if regime.name == "accumulate" else 20)
-    for arrays in (composed, fitted, sampled, following):
-        assert all(array.dtype in (np.float64, np.int64, np.uint64) for array in arrays.values())
-    models = [array for array in fitted.values() if array.ndim > 1]
-    assert models
-    assert all(6 in array.shape for array in models)
-
-
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_a_seed_gives_one_chain_and_another_seed_another(family: Any, tmp_path: Path):
-    def numbers(place: str, seed: int) -> list[dict[str, float]]:
-        chain = make_chain(family, "a condition", Regime("replace"), "scratch", seed)
-        store = Store.open(str(tmp_path / place))
-        return [generation.metrics for generation in run_chain(chain, family, store, 3)]
-
-    assert numbers("one", 0) == numbers("other", 0)
-    assert numbers("one", 0) != numbers("one", 1)
+import mlflow.pyfunc  # isort: skip  # after our room, which sets MLflow's environment
+from mlflow.tracking import MlflowClient  # isort: skip
 
 
 @pytest.fixture
@@ -85,8 +37,8 @@ def run_study(place: Place, entry_point: str) -> None:
     assert "Browse it with `make ui`" in output
 
 
-@pytest.mark.parametrize(("entry_point", "figures"), [("gaussian", 5), ("discrete", 4)])
-def test_the_command_runs_a_study_and_draws_it(entry_point: str, figures: int, place: Place):
+@pytest.mark.parametrize(("entry_point", "chains", "figures"), [("gaussian", 3, 5), ("discrete", 3, 4), ("vae", 2, 3)])
+def test_the_command_runs_a_study_and_draws_it(entry_point: str, chains: int, figures: int, place: Place):
     run_study(place, entry_point)
     with sqlite3.connect(place.folder / "mlflow.db") as database:
         kinds = dict(database.execute("select value, count(*) from tags where key = 'recursion.kind' group by value"))
@@ -95,12 +47,30 @@ def test_the_command_runs_a_study_and_draws_it(entry_point: str, figures: int, p
         )
         ((metrics,),) = database.execute("select count(distinct key) from metrics")
     assert kinds["study"] == 1
-    assert kinds["chain"] == 3
+    assert kinds["chain"] == chains
     assert metrics > 5
     for kind in ("png", "html"):
         drawn = list((Path(artifacts.removeprefix("file://")) / "figures").glob(f"*.{kind}"))
         assert len(drawn) == figures
         assert all(figure.stat().st_size > 10_000 for figure in drawn)
+
+    if entry_point == "vae":
+        check_models_and_samples(place)
+
+
+def check_models_and_samples(place: Place) -> None:
+    """A generation of VAEs shows a sheet of its images, and its registered model draws more of them."""
+    client = MlflowClient(place.uri)
+    (registered,) = client.search_registered_models("name like 'vae-keep-half-%'")
+    version = client.get_model_version_by_alias(registered.name, "generation-1")
+    names = [file.path for file in client.list_artifacts(version.run_id)]
+    assert {"samples.png", "scores.parquet", "synthetic.parquet"} <= set(names)
+    losses = client.get_metric_history(version.run_id, "train/loss")
+    assert [point.step for point in losses] == list(range(16))
+    decoder = mlflow.pyfunc.load_model(client.get_model_version_download_uri(registered.name, version.version))
+    images = decoder.predict(np.random.default_rng(0).normal(size=(5, 20)).astype(np.float32))
+    assert images.shape == (5, 8, 8)
+    assert 0 <= images.min() < images.max() <= 1
 
 
 def test_the_same_command_again_computes_nothing(place: Place):
@@ -133,6 +103,13 @@ FAULTS: dict[str, tuple[Callable[[Any], None], list[str], str]] = {
     "three blobs": (mixture, ["--conditions.two-100.blobs", "3"], r"conditions\.two-100\.blobs = 3"),
     "no tolerance": (mixture, ["--em.tol", "0"], r"em\.tol = 0"),
     "no such start": (mixture, ["--em.init_params", "best"], r"em\.init_params = best: .*kmeans"),
+    "no such folder of images": (autoencoders, ["--data.path", "nowhere"], r"data\.path = nowhere: no such file or folder"),
+    "a folder without images": (autoencoders, ["--data.path", str(Path(__file__).parent)], r"data\.path = .*neither IDX files .* nor pictures"),
+    "images out of reach": (autoencoders, ["--data.name", "no-such-images"], r"data\.name = no-such-images: .*OpenML"),
+    "no latents": (autoencoders, ["--latents", "0"], r"latents = 0: "),
+    "one image": (autoencoders, ["--data.train_images", "1"], r"data\.train_images = 1: "),
+    "no such precision": (autoencoders, ["--train.precision", "fp8"], r"train\.precision = fp8: .*'bf16'"),
+    "no such way to draw": (autoencoders, ["--conditions.a.sampling", "best"], r"conditions\.a\.sampling = best: .*'means'"),
     "no such preset": (mixture, ["--preset", "tiny"], r"preset = tiny: no such preset; there are laptop, paper, smoke"),
 }  # fmt: skip
 

@@ -6,13 +6,18 @@ QUANTILES = {"p05": 0.05, "median": 0.5, "p95": 0.95}
 
 
 def spread(name: str, values: np.ndarray) -> dict[str, float]:
-    """`<name>/mean` and `/p05`, `/median`, `/p95` of one value a chain, (chains,).
-
-    Quantiles as `numpy.quantile` interpolates them, which partitions several times as long as numpy sorts.
-    """
-    ordered = np.sort(values)
-    places = np.array(list(QUANTILES.values())) * (len(ordered) - 1)
-    quantiles = np.interp(places, np.arange(len(ordered)), ordered)
+    """`<name>/mean` and `/p05`, `/median`, `/p95` of one value a chain, (chains,)."""
+    found = quantiles(values, list(QUANTILES.values()))
     return {f"{name}/mean": float(values.mean())} | {
-        f"{name}/{key}": float(value) for key, value in zip(QUANTILES, quantiles, strict=True)
+        f"{name}/{key}": value for key, value in zip(QUANTILES, found, strict=True)
     }
+
+
+def quantiles(values: np.ndarray, shares: list[float]) -> list[float]:
+    """As `numpy.quantile` interpolates them, of values (n,); by one partition, in a third of the time of a sort."""
+    places = np.array(shares) * (len(values) - 1)
+    below = places.astype(int)
+    above = np.minimum(below + 1, len(values) - 1)
+    ordered = np.partition(values, np.union1d(below, above))
+    part = places - below
+    return ((1 - part) * ordered[below] + part * ordered[above]).tolist()

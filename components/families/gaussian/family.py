@@ -13,7 +13,7 @@ import numpy as np
 from components.families.gaussian import statistics
 from components.families.gaussian.rows import standard_normal
 from components.families.gaussian.statistics import Statistics
-from components.measures.spread import spread
+from components.measures.spread import quantiles, spread
 from components.recursion.family import Arrays, Pool, Step
 from components.recursion.rows import appended
 from components.regimes import Regime, distinct
@@ -88,11 +88,12 @@ class GaussianFamily:
     def measure(
         self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
     ) -> dict[str, float]:
-        """Distance of every chain's model to the truth, as mean and quantiles over chains (figures of the section).
+        """Distance of every chain's model to the truth, over chains (figures of the section).
 
-        `mean_error` |mu - mu_hat|; `deviation_error` |sigma - sigma_hat| and `deviation` sigma_hat, in more dimensions
-        the norm of the principal deviations' errors and their geometric mean; `wasserstein2_squared` the sum of both
-        errors' squares, which is W2^2 to the standard normal; `variance_of_samples` Var(X^n) over all chains.
+        `mean_error` |mu - mu_hat| and `deviation_error` |sigma - sigma_hat|, as mean and quantiles; the median of
+        `deviation` sigma_hat; in more dimensions the norm of the principal deviations' errors and their geometric mean.
+        `wasserstein2_squared`, the mean of both errors' squares, is W2^2 to the standard normal; `variance_of_samples`
+        Var(X^n) over all chains.
         """
         mean, factor = fitted["mean"], fitted["factor"]
         principal = np.abs(factor[0]) if self.dimensions == 1 else _singular_values(factor)
@@ -104,8 +105,8 @@ class GaussianFamily:
         return {
             **spread("mean_error", mean_error),
             **spread("deviation_error", deviation_error),
-            **spread("deviation", deviation),
-            **spread("wasserstein2_squared", risk),
+            "deviation/median": quantiles(deviation, [0.5])[0],
+            "wasserstein2_squared/mean": float(risk.mean()),
             "wasserstein2_squared/standard_error": float(risk.std(ddof=1) / np.sqrt(self.chains)),
             "variance_of_samples": float(((principal**2).sum(axis=0) + mean_error**2).mean() / self.dimensions),
         }

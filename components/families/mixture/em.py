@@ -2,11 +2,12 @@
 
 With the features f(x) = (1, x, products of x's coordinates) a component's log density is linear in f, so the
 expectation step is one batched matrix product over them, and the maximisation step, whose weighted sums of f are all a
-Gaussian needs, is another. Chains that have converged make room in the batch for others.
+Gaussian needs, is another. Of two components the log odds say all, and one's sums are what the other's leave of all rows':
+half the work. Chains that have converged make room in the batch for others.
 """
 
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cache, reduce
 
 import numpy as np
 
@@ -32,30 +33,31 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Chains in work: which ones, whether each still is, their features, mixtures, likelihoods and steps so far."""
+    """Chains in work: which ones, whether each still is, their features and these added up over rows, their mixtures,
+    likelihoods and steps so far."""
 
     chain: np.ndarray
     live: np.ndarray
     features: np.ndarray
+    totals: np.ndarray
     mixture: Mixture
     bound: np.ndarray
     steps: np.ndarray
 
+    def arrays(self) -> list[np.ndarray]:
+        head = [self.chain, self.live, self.features, self.totals, self.bound, self.steps]
+        return [*head, *self.mixture.arrays().values()]
+
+    @classmethod
+    def of(cls, arrays: list[np.ndarray]) -> "_Batch":
+        chain, live, features, totals, bound, steps, *mixture = arrays
+        return cls(chain, live, features, totals, Mixture(*mixture), bound, steps)
+
     def living(self) -> "_Batch":
-        live = self.live
-        mixture = Mixture(*(array[live] for array in self.mixture.arrays().values()))
-        return _Batch(self.chain[live], live[live], self.features[live], mixture, self.bound[live], self.steps[live])
+        return _Batch.of([array[self.live] for array in self.arrays()])
 
     def and_(self, other: "_Batch") -> "_Batch":
-        mixtures = zip(self.mixture.arrays().values(), other.mixture.arrays().values(), strict=True)
-        return _Batch(
-            np.concatenate([self.chain, other.chain]),
-            np.concatenate([self.live, other.live]),
-            np.concatenate([self.features, other.features]),
-            Mixture(*(np.concatenate(pair) for pair in mixtures)),
-            np.concatenate([self.bound, other.bound]),
-            np.concatenate([self.steps, other.steps]),
-        )
+        return _Batch.of([np.concatenate(pair) for pair in zip(self.arrays(), other.arrays(), strict=True)])
 
 
 def fit(
@@ -73,7 +75,7 @@ def fit(
     size = max(1, VALUES_AT_ONCE // n)
     shape = (chains, recipe.components, dimensions)
     result = Mixture(np.empty(shape[:2]), np.empty(shape), np.empty((*shape, dimensions)))
-    steps, centre = np.empty(chains, int), rows.mean(axis=1)  # sums of squares of centred rows lose no digits
+    steps, centre = np.empty(chains, int), np.ones(n) @ rows / n  # sums of squares of centred rows lose no digits
 
     def begin(first: int, last: int) -> _Batch:
         part = rows[first:last]
@@ -83,17 +85,18 @@ def fit(
         else:
             given = start[first:last]
         count = last - first
-        mixture = _maximise(given, features, n, recipe.reg_covar)
+        totals = features.sum(axis=-1)
+        mixture = _maximise(given @ features.transpose(0, 2, 1), recipe.reg_covar)
         bound, live = np.full(count, -np.inf), np.ones(count, bool)
-        return _Batch(np.arange(first, last), live, features, mixture, bound, np.zeros(count, int))
+        return _Batch(np.arange(first, last), live, features, totals, mixture, bound, np.zeros(count, int))
 
     taken = min(size, chains)
     batch = begin(0, taken)
     while batch.live.any():
-        bound, given = _expect(batch.mixture, batch.features)
-        mixture = _maximise(given, batch.features, n, recipe.reg_covar)
+        bound, sums = _expect(batch.mixture, batch.features, batch.totals)
+        mixture = _maximise(sums, recipe.reg_covar)
         done = batch.live & ((np.abs(bound - batch.bound) < recipe.tol) | (batch.steps + 1 == recipe.max_iter))
-        batch = _Batch(batch.chain, batch.live & ~done, batch.features, mixture, bound, batch.steps + 1)
+        batch = replace(batch, live=batch.live & ~done, mixture=mixture, bound=bound, steps=batch.steps + 1)
         if done.any():
             ended = batch.chain[done]
             steps[ended] = batch.steps[done]
@@ -111,7 +114,7 @@ def fit(
 def _features(rows: np.ndarray) -> np.ndarray:
     """(chains, 1 + d + d (d + 1) / 2, n): ones, coordinates, products of coordinates i <= j."""
     chains, n, dimensions = rows.shape
-    first, second = np.triu_indices(dimensions)
+    first, second, _ = _pairs(dimensions)
     features = np.empty((chains, 1 + dimensions + len(first), n))
     features[:, 0] = 1
     features[:, 1 : dimensions + 1] = rows.transpose(0, 2, 1)
@@ -119,15 +122,47 @@ def _features(rows: np.ndarray) -> np.ndarray:
     return features
 
 
-def _expect(mixture: Mixture, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean log-likelihood of a row (chains,), and each component's responsibility for each row (chains, K, n)."""
-    logarithms = _coefficients(mixture) @ features
+def _expect(mixture: Mixture, features: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log-likelihood of a row (chains,), and the features' sums weighted by each component's responsibilities
+    (chains, K, features)."""
+    coefficients = _coefficients(mixture)
+    match coefficients.shape[1]:
+        case 1:
+            return (coefficients[:, 0] * totals).sum(axis=1) / features.shape[-1], totals[:, None]
+        case 2:
+            return _expect_of_two(mixture.weights, coefficients, features, totals)
+    logarithms = coefficients @ features
     highest = reduce(np.maximum, _by_component(logarithms))
     logarithms -= highest[:, None]
     given = np.exp(logarithms, out=logarithms)
     total = reduce(np.add, _by_component(given))
     given /= total[:, None]
-    return (highest + np.log(total)).mean(axis=1), given
+    return (highest + np.log(total)).mean(axis=1), given @ features.transpose(0, 2, 1)
+
+
+def _expect_of_two(
+    weights: np.ndarray, coefficients: np.ndarray, features: np.ndarray, totals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """By the log odds o of the lighter component: log(e^a + e^b) = a + max(o, 0) + log(1 + e^-|o|).
+
+    The lighter one's sums are added up, the heavier one's are the rest: the other way round digits would be lost.
+    """
+    chain, lighter = np.arange(len(weights)), weights.argmin(axis=1)
+    heavy = coefficients[chain, 1 - lighter]
+    apart = coefficients[chain, lighter] - heavy
+    odds = (apart[:, None] @ features)[:, 0]
+    likelier = odds > 0
+    away = np.abs(odds, out=odds)
+    above = (away.sum(axis=1) + (apart * totals).sum(axis=1)) / 2  # the sum of max(o, 0)
+    given = np.exp(np.negative(away, out=away), out=away)
+    both = given + 1
+    np.maximum(given, likelier, out=given)  # 1 there: a masked copy takes ten times as long
+    given /= both
+    bound = (heavy * totals).sum(axis=1) + above + np.log(both, out=both).sum(axis=1)
+    sums = np.empty_like(coefficients)
+    sums[chain, lighter] = light = (given[:, None] @ features.transpose(0, 2, 1))[:, 0]
+    sums[chain, 1 - lighter] = totals - light
+    return bound / features.shape[-1], sums
 
 
 def _by_component(values: np.ndarray) -> list[np.ndarray]:
@@ -139,26 +174,31 @@ def _coefficients(mixture: Mixture) -> np.ndarray:
     """Log weight and log density of every component as coefficients of the features, (chains, K, features)."""
     dimensions = mixture.means.shape[-1]
     precisions = np.linalg.inv(mixture.covariances)
-    linear = np.einsum("ckde,cke->ckd", precisions, mixture.means)
+    linear = (precisions @ mixture.means[..., None])[..., 0]
     constant = (
         np.log(mixture.weights)
-        - np.einsum("ckd,ckd->ck", linear, mixture.means) / 2
+        - (linear * mixture.means).sum(axis=-1) / 2
         - np.log(np.linalg.det(2 * np.pi * mixture.covariances)) / 2
     )
-    first, second = np.triu_indices(dimensions)
-    quadratic = -precisions[..., first, second] * np.where(first == second, 0.5, 1.0)
-    return np.concatenate([constant[..., None], linear, quadratic], axis=-1)
+    first, second, share = _pairs(dimensions)
+    return np.concatenate([constant[..., None], linear, -precisions[..., first, second] * share], axis=-1)
 
 
-def _maximise(given: np.ndarray, features: np.ndarray, n: int, reg_covar: float) -> Mixture:
-    sums = given @ features.transpose(0, 2, 1)
+def _maximise(sums: np.ndarray, reg_covar: float) -> Mixture:
     dimensions = int((np.sqrt(8 * sums.shape[-1] + 1) - 3) / 2)
     mass = sums[..., 0] + 10 * np.finfo(float).eps  # scikit-learn's guard against a component without rows
     means = sums[..., 1 : dimensions + 1] / mass[..., None]
-    first, second = np.triu_indices(dimensions)
+    first, second, _ = _pairs(dimensions)
     covariances = np.empty((*means.shape, dimensions))
     covariances[..., first, second] = sums[..., dimensions + 1 :] / mass[..., None]
     covariances[..., second, first] = covariances[..., first, second]
     covariances -= means[..., :, None] * means[..., None, :]
     covariances[..., range(dimensions), range(dimensions)] += reg_covar
     return Mixture(mass / mass.sum(axis=1, keepdims=True), means, covariances)
+
+
+@cache
+def _pairs(dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of coordinates i <= j, and what a product of them counts for in a quadratic form: a half on the diagonal."""
+    first, second = np.triu_indices(dimensions)
+    return first, second, np.where(first == second, 0.5, 1.0)

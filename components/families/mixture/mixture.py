@@ -36,18 +36,14 @@ class Mixture:
 def draw(mixture: Mixture, rows: int, random: np.random.Generator) -> np.ndarray:
     """`rows` draws from every chain's mixture, component by component as scikit-learn leaves them."""
     chains, _, dimensions = mixture.means.shape
-    counts = random.multinomial(rows, mixture.weights)
-    ends = np.cumsum(counts, axis=1)
-    component = (np.arange(rows)[None, :, None] >= ends[:, None, :]).sum(axis=-1)
-    noise = random.standard_normal((chains, rows, dimensions))
-    factors = np.linalg.cholesky(mixture.covariances)
-    drawn = np.empty_like(noise)
-    chain = np.arange(chains)[:, None]
+    counts = random.multinomial(rows, mixture.weights).ravel()
+    noise = random.standard_normal((dimensions, chains * rows))
+    factors = np.linalg.cholesky(mixture.covariances).reshape(-1, dimensions, dimensions)
+    drawn = np.repeat(mixture.means.reshape(-1, dimensions), counts, axis=0)
     for i in range(dimensions):
-        drawn[..., i] = mixture.means[chain, component, i]
         for j in range(i + 1):
-            drawn[..., i] += factors[chain, component, i, j] * noise[..., j]
-    return drawn
+            drawn[:, i] += np.repeat(factors[:, i, j], counts) * noise[j]
+    return drawn.reshape(chains, rows, dimensions)
 
 
 def squared_l2(one: Mixture, other: Mixture) -> np.ndarray:

@@ -4,17 +4,12 @@ Both sides of a pair run in this process or its two workers, in turn; before a s
 Takes about ten minutes on two cores (`--quick` a tenth of it, for a look).
 """
 
-import json
 import os
-import platform
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
@@ -23,6 +18,7 @@ import numpy as np
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
+from benchmarks.record import CORES, record
 from components.families.gaussian.family import GaussianFamily
 from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily
@@ -34,7 +30,6 @@ from components.recursion.records import Chain
 from components.recursion.trajectory import _compute
 from components.regimes import Regime
 
-CORES = 2
 LEAST_P = 0.001
 
 
@@ -150,17 +145,7 @@ def main(arguments: list[str]) -> None:
     for result in results:
         print("\n".join(f"{name}: {value}" for name, value in result.items()), end="\n\n")
     if not quick:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        machine = f"{CORES} cores of {_processor()}"
-        record = {"commit": commit.stdout.strip(), "date": str(date.today()), "machine": machine, "results": results}
-        path = Path(__file__).parent / "results" / "small_families.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+        record("small_families", results)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ CAPTIONS = {
     "vae_measures": "Spread of the images in generation 0's latents, variance of their pixels, and how well each model describes "
     "real test images; mean over seeds, band from the lowest to the highest.",
 }
-ACROSS = 12
+ACROSS = 10
 GAP = 1
 DENSITY_VALUES, LEAST_DENSITY = 20_000, 1e-3
 MEASURES = {
@@ -88,21 +88,22 @@ def _strip(images: np.ndarray) -> np.ndarray:
 
 def _images_picture(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, note: str) -> Figure:
     deep = max(len(rows) for rows in columns.values())
-    figure = style.panels(len(columns), deep, 6.4, 0.56, title, note)
+    figure = style.panels(len(columns), deep, 4.6, 0.56, title, note)
     for place, (condition, rows) in enumerate(columns.items()):
         for line, (label, strip) in enumerate(rows):
             axes = figure.add_subplot(deep, len(columns), line * len(columns) + place + 1)
             axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=style.FONT - 1)
+            if place == 0:
+                axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=style.FONT - 1)
             if line == 0:
                 axes.set_title(condition, fontsize=style.FONT + 1, color=style.INK, parse_math=False)
     return figure
 
 
 def _images_page(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, note: str) -> go.Figure:
-    figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.09)
+    figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.03)
     deep = 1
     for place, rows in enumerate(columns.values(), start=1):
         whole = np.concatenate([strip for _, strip in rows])
@@ -115,12 +116,16 @@ def _images_page(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, n
             autorange="reversed",
             tickvals=middles,
             ticktext=[label for label, _ in rows],
+            showticklabels=place == 1,
             showgrid=False,
+            scaleanchor="x" if place == 1 else f"x{place}",
+            constrain="domain",
+            constraintoward="top",
             row=1,
             col=place,
         )
-        figure.update_xaxes(visible=False, row=1, col=place)
-    style.plotly_look(figure, title, note, 180 + 62 * deep)
+        figure.update_xaxes(visible=False, constrain="domain", row=1, col=place)
+    style.plotly_look(figure, title, note, 180 + 44 * deep)
     return figure
 
 

@@ -43,7 +43,7 @@ def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     for metric, column in (
         ("synthetic/latent_spread", "latent spread"),
         ("synthetic/pixel_variance_share", "pixel variance, of real"),
-        ("test/negative_elbo", "test -ELBO"),
+        ("test/negative_elbo", "test −ELBO"),
     ):
         part = over_seeds(metrics, metric).rename(columns={"mean": column, "std": f"{column}_std"})
         table = table.merge(part[[*keys, column, f"{column}_std"]], on=keys, how="left")

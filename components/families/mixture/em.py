@@ -102,7 +102,7 @@ def fit(
             steps[ended] = batch.steps[done]
             for name, array in mixture.arrays().items():
                 getattr(result, name)[ended] = array[done]
-        if batch.live.mean() < FEWEST_LIVE:
+        if np.count_nonzero(batch.live) < FEWEST_LIVE * len(batch.live):
             batch = batch.living()
             if taken < chains:
                 more = min(chains, taken + size - len(batch.chain))
@@ -118,7 +118,8 @@ def _features(rows: np.ndarray) -> np.ndarray:
     features = np.empty((chains, 1 + dimensions + len(first), n))
     features[:, 0] = 1
     features[:, 1 : dimensions + 1] = rows.transpose(0, 2, 1)
-    np.multiply(features[:, 1 + first], features[:, 1 + second], out=features[:, dimensions + 1 :])
+    for place, (i, j) in enumerate(zip(first, second, strict=True), start=dimensions + 1):
+        np.multiply(features[:, 1 + i], features[:, 1 + j], out=features[:, place])
     return features
 
 
@@ -173,27 +174,34 @@ def _by_component(values: np.ndarray) -> list[np.ndarray]:
 def _coefficients(mixture: Mixture) -> np.ndarray:
     """Log weight and log density of every component as coefficients of the features, (chains, K, features)."""
     dimensions = mixture.means.shape[-1]
-    precisions = np.linalg.inv(mixture.covariances)
+    precisions, determinants = _inverses(mixture.covariances)
     linear = (precisions @ mixture.means[..., None])[..., 0]
     constant = (
         np.log(mixture.weights)
         - (linear * mixture.means).sum(axis=-1) / 2
-        - np.log(np.linalg.det(2 * np.pi * mixture.covariances)) / 2
+        - (np.log(determinants) + dimensions * np.log(2 * np.pi)) / 2
     )
     first, second, share = _pairs(dimensions)
     return np.concatenate([constant[..., None], linear, -precisions[..., first, second] * share], axis=-1)
+
+
+def _inverses(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses and determinants of (..., d, d); of the plane's, which most are, without LAPACK's cost for each."""
+    if matrices.shape[-1] != 2:
+        return np.linalg.inv(matrices), np.linalg.det(matrices)
+    determinants = matrices[..., 0, 0] * matrices[..., 1, 1] - matrices[..., 0, 1] * matrices[..., 1, 0]
+    adjugates = matrices[..., ::-1, ::-1].copy()
+    adjugates[..., 0, 1] *= -1
+    adjugates[..., 1, 0] *= -1
+    return adjugates / determinants[..., None, None], determinants
 
 
 def _maximise(sums: np.ndarray, reg_covar: float) -> Mixture:
     dimensions = int((np.sqrt(8 * sums.shape[-1] + 1) - 3) / 2)
     mass = sums[..., 0] + 10 * np.finfo(float).eps  # scikit-learn's guard against a component without rows
     means = sums[..., 1 : dimensions + 1] / mass[..., None]
-    first, second, _ = _pairs(dimensions)
-    covariances = np.empty((*means.shape, dimensions))
-    covariances[..., first, second] = sums[..., dimensions + 1 :] / mass[..., None]
-    covariances[..., second, first] = covariances[..., first, second]
-    covariances -= means[..., :, None] * means[..., None, :]
-    covariances[..., range(dimensions), range(dimensions)] += reg_covar
+    squares = (sums[..., dimensions + 1 :] / mass[..., None])[..., _places(dimensions)]
+    covariances = squares - means[..., :, None] * means[..., None, :] + reg_covar * np.eye(dimensions)
     return Mixture(mass / mass.sum(axis=1, keepdims=True), means, covariances)
 
 
@@ -202,3 +210,12 @@ def _pairs(dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of coordinates i <= j, and what a product of them counts for in a quadratic form: a half on the diagonal."""
     first, second = np.triu_indices(dimensions)
     return first, second, np.where(first == second, 0.5, 1.0)
+
+
+@cache
+def _places(dimensions: int) -> np.ndarray:
+    """Which pair each entry of a symmetric matrix (d, d) is."""
+    first, second, _ = _pairs(dimensions)
+    places = np.empty((dimensions, dimensions), np.int64)
+    places[first, second] = places[second, first] = np.arange(len(first))
+    return places

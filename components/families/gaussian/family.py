@@ -13,7 +13,7 @@ import numpy as np
 from components.families.gaussian import statistics
 from components.families.gaussian.rows import standard_normal
 from components.families.gaussian.statistics import Statistics
-from components.measures.spread import quantiles, spread
+from components.measures.spread import spread
 from components.recursion.family import Arrays, Pool, Step
 from components.recursion.rows import appended
 from components.regimes import Regime, distinct
@@ -90,22 +90,20 @@ class GaussianFamily:
     ) -> dict[str, float]:
         """Distance of every chain's model to the truth, over chains (figures of the section).
 
-        `mean_error` |mu - mu_hat| and `deviation_error` |sigma - sigma_hat|, as mean and quantiles; the median of
-        `deviation` sigma_hat; in more dimensions the norm of the principal deviations' errors and their geometric mean.
-        `wasserstein2_squared`, the mean of both errors' squares, is W2^2 to the standard normal; `variance_of_samples`
-        Var(X^n) over all chains.
+        As mean and quantiles `mean_error` |mu - mu_hat|, `deviation_error` |sigma - sigma_hat| and `deviation` sigma_hat,
+        in more dimensions the norm of the principal deviations' errors and their geometric mean. As mean alone
+        `wasserstein2_squared`, both errors' squares, which is W2^2 to the standard normal; `variance_of_samples` Var(X^n)
+        over all chains.
         """
         mean, factor = fitted["mean"], fitted["factor"]
         principal = np.abs(factor[0]) if self.dimensions == 1 else _singular_values(factor)
-        mean_error = np.sqrt((mean**2).sum(axis=0))
-        deviation_error = np.sqrt(((principal - 1) ** 2).sum(axis=0))
+        mean_error, deviation_error = _norm(mean), _norm(principal - 1)
         risk = mean_error**2 + deviation_error**2
-        with np.errstate(divide="ignore"):  # a chain that has collapsed to a point has deviation 0
-            deviation = np.exp(np.log(principal).mean(axis=0))
+        deviation = principal[0] if self.dimensions == 1 else principal.prod(axis=0) ** (1 / self.dimensions)
         return {
             **spread("mean_error", mean_error),
             **spread("deviation_error", deviation_error),
-            "deviation/median": quantiles(deviation, [0.5])[0],
+            **spread("deviation", deviation),
             "wasserstein2_squared/mean": float(risk.mean()),
             "wasserstein2_squared/standard_error": float(risk.std(ddof=1) / np.sqrt(self.chains)),
             "variance_of_samples": float(((principal**2).sum(axis=0) + mean_error**2).mean() / self.dimensions),
@@ -171,6 +169,11 @@ class GaussianFamily:
         """Mean and factor of the standard normal for every chain."""
         identity = np.repeat(np.eye(self.dimensions)[..., None], self.chains, axis=-1)
         return np.zeros((self.dimensions, self.chains)), identity
+
+
+def _norm(values: np.ndarray) -> np.ndarray:
+    """Of vectors (d, chains)."""
+    return np.abs(values[0]) if len(values) == 1 else np.sqrt((values**2).sum(axis=0))
 
 
 def _singular_values(factor: np.ndarray) -> np.ndarray:

@@ -17,6 +17,9 @@ from components.recursion.family import Arrays, Pool, Step
 from components.regimes import Regime
 from components.store import identity
 
+FORMAT = 1
+"""To be raised with any change of the code that changes a chain's numbers: what an older version left is not taken then."""
+
 
 @dataclass(frozen=True)
 class DiscreteFamily:
@@ -33,7 +36,11 @@ class DiscreteFamily:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"fit": {"chains": self.chains}, "sample": {"rows": self.rows}, "measure": {"shown": self.shown}}
+        return {
+            "fit": {"chains": self.chains},
+            "sample": {"rows": self.rows},
+            "measure": {"shown": self.shown, "format": FORMAT},
+        }
 
     def digests(self) -> Mapping[str, str]:
         truth = identity("distribution", {"probabilities": self.probabilities})

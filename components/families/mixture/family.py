@@ -18,6 +18,9 @@ from components.recursion.rows import appended
 from components.regimes import Regime, distinct
 from components.store import identity
 
+FORMAT = 2
+"""To be raised with any change of the code that changes a chain's numbers: what an older version left is not taken then."""
+
 
 @dataclass(frozen=True)
 class MixtureFamily:
@@ -36,7 +39,7 @@ class MixtureFamily:
     @property
     def settings(self) -> Mapping[str, Any]:
         fit = {"chains": self.chains, **vars(self.recipe)}
-        return {"fit": fit, "sample": {"rows": self.rows}, "measure": {"shown": self.shown}}
+        return {"fit": fit, "sample": {"rows": self.rows}, "measure": {"shown": self.shown, "format": FORMAT}}
 
     def digests(self) -> Mapping[str, str]:
         truth = identity("mixture", {"centres": self.centres})

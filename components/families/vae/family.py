@@ -103,7 +103,7 @@ class VaeFamily:
         after = torch.nn.utils.parameters_to_vector(model.parameters()).detach().cpu()
         history = pd.DataFrame(losses, columns=["step", "epoch", "loss"])
         last = float(history.loc[history["epoch"] == history["epoch"].max(), "loss"].mean())
-        if not last < history["loss"][0] or torch.equal(before, after):
+        if torch.equal(before, after) or (len(history) > 1 and not last < history["loss"][0]):
             raise GuardFailure(
                 f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch"
             )

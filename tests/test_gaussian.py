@@ -135,6 +135,20 @@ def test_a_subsampled_generation_holds_rows_of_earlier_ones_as_they_were(store: 
     assert same.mean() == pytest.approx(1 / 6, abs=0.03)  # both real rows were drawn again: 1 of the 6 pairs
 
 
+@pytest.mark.parametrize("regime", [Regime("replace"), Regime("accumulate"), Regime("replace", 0.3)], ids=str)
+def test_a_chain_holds_no_more_in_later_generations_whether_it_accumulates_or_not(store: Store, regime: Regime):
+    def held(generations: int) -> int:
+        family = GaussianFamily(chains=10, rows=50)
+        chain = make_chain(family, "a condition", regime, "scratch", 0)
+        list(run_chain(chain, family, store, generations))
+        trajectory = load(chain, store)
+        assert trajectory is not None
+        assert trajectory.past.pool.trained is not None
+        return sum(array.nbytes for array in trajectory.past.pool.trained.values())
+
+    assert held(60) == held(3) > 0
+
+
 def test_keeping_real_rows_or_accumulating_bounds_the_risk(store: Store):
     replaced, _ = run(store, GaussianFamily(chains=2000, rows=100), 200)
     kept, _ = run(store, GaussianFamily(chains=2000, rows=100), 200, Regime("replace", 0.1))

@@ -101,7 +101,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def gaussian(pool: ProcessPoolExecutor, quick: bool) -> dict[str, Any]:
-    generations, batch, batches = 1000, 20_000, 5 if quick else 50
+    generations, batch, batches = 1000, 50_000, 2 if quick else 20
     work = [(batch, generations, seed) for seed in range(batches)]
     deviations, seconds = timed(lambda: list(pool.map(gaussian_batch, work)))
     ours, seconds_of_ours = timed(lambda: gaussian_batch((10_000, 50, 99)))

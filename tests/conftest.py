@@ -1,10 +1,15 @@
 """Fixtures of the whole suite, and an environment that reaches nowhere and draws the same examples every time."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in a shell's background, which hands that on to every process below: the studies that a test interrupts, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

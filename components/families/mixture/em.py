@@ -159,11 +159,20 @@ def _expect_of_two(
     both = given + 1
     np.maximum(given, likelier, out=given)  # 1 there: a masked copy takes ten times as long
     given /= both
-    bound = (heavy * totals).sum(axis=1) + above + np.log(both, out=both).sum(axis=1)
+    bound = (heavy * totals).sum(axis=1) + above + _sum_of_logarithms(both)
     sums = np.empty_like(coefficients)
     sums[chain, lighter] = light = (given[:, None] @ features.transpose(0, 2, 1))[:, 0]
     sums[chain, 1 - lighter] = totals - light
     return bound / features.shape[-1], sums
+
+
+def _sum_of_logarithms(values: np.ndarray) -> np.ndarray:
+    """Of numbers between 1 and 2, (chains, n): those of products of four, a quarter as many."""
+    part = values.shape[1] // 4
+    products = values[:, :part] * values[:, part : 2 * part]
+    products *= values[:, 2 * part : 3 * part]
+    products *= values[:, 3 * part : 4 * part]
+    return np.log(products, out=products).sum(axis=1) + np.log(values[:, 4 * part :]).sum(axis=1)
 
 
 def _by_component(values: np.ndarray) -> list[np.ndarray]:

@@ -239,9 +239,10 @@ def test_the_digits_are_scikit_learns_a_tenth_of_them_to_test_on(tmp_path: Path)
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_files_are_split_by_their_names(suffix: str, tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (30, 12, 8), np.uint8)
-    write_idx(tmp_path / "data" / f"train-images-idx3-ubyte{suffix}", pixels[:20])
-    write_idx(tmp_path / "data" / f"t10k-images-idx3-ubyte{suffix}", pixels[20:])
-    train_images, test_images = prepared(tmp_path / "store", path=str(tmp_path / "data"))
+    folder = tmp_path / "test-data"  # whose own name says nothing of the files in it
+    write_idx(folder / f"train-images-idx3-ubyte{suffix}", pixels[:20])
+    write_idx(folder / f"t10k-images-idx3-ubyte{suffix}", pixels[20:])
+    train_images, test_images = prepared(tmp_path / "store", path=str(folder))
     np.testing.assert_array_equal(train_images, pixels[:20])
     np.testing.assert_array_equal(test_images, pixels[20:])
 
@@ -298,6 +299,14 @@ def test_a_data_set_of_openml_is_taken_from_scikit_learns_cache(tmp_path: Path, 
     assert train_images.shape == (18, 4, 4)
     together = sorted(map(bytes, np.concatenate([train_images, test_images])))
     assert together == sorted(map(bytes, pixels))
+
+
+def test_fewer_training_images_are_taken_from_all_over_the_set(tmp_path: Path):
+    pixels = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)
+    write_idx(tmp_path / "train-idx3", pixels)
+    write_idx(tmp_path / "test-idx3", pixels[:4])
+    train_images, _ = prepared(tmp_path / "store", path=str(tmp_path), train_images=4)
+    assert train_images[:, 0, 0].tolist() == [0, 13, 26, 39]
 
 
 def test_a_damaged_idx_file_is_refused_by_name(tmp_path: Path):

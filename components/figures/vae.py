@@ -12,6 +12,7 @@ from scipy.stats import gaussian_kde
 
 from components.config.settings import VaeSettings
 from components.families.vae.family import VaeFamily
+from components.families.vae.images import evenly
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves
 from components.figures.table import over_seeds
@@ -78,7 +79,7 @@ def _images(first: Recorded) -> Drawing:
 
 def _strip(images: np.ndarray) -> np.ndarray:
     """Evenly spread images side by side."""
-    chosen = images[np.linspace(0, len(images) - 1, min(ACROSS, len(images))).astype(int)]
+    chosen = evenly(images, ACROSS)
     return (
         np.pad(chosen, ((0, 0), (GAP, GAP), (GAP, GAP)), constant_values=255)
         .transpose(1, 0, 2)
@@ -173,6 +174,7 @@ def _measures(metrics: pd.DataFrame) -> Drawing:
             curves.append(Curve(condition, generations, mean, colour, low, high, marked=True))
         if metric == "synthetic/latent_spread":
             real = metrics.loc[metrics["metric"] == "real/latent_spread", "value"].mean()
+            generations = np.unique(rows["generation"].to_numpy(float))
             curves.append(Curve("real images", generations, np.full(len(generations), real), style.FAINT, theory=True))
         panels.append(Panel(title, curves, label))
     note = "line: mean over seeds; band: lowest to highest"

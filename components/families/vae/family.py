@@ -21,6 +21,7 @@ from torch import Tensor
 
 from components.families.device import device
 from components.families.vae import model as vae
+from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
 from components.recursion.family import GuardFailure, Pool, Step
 from components.recursion.rows import compose_rows
@@ -151,7 +152,7 @@ class VaeFamily:
         """
         random = torch.Generator().manual_seed(int(step.random.generate_state(1)[0]))
         model, first = (vae.load(folder / "model") for folder in (fitted, generation0))
-        real, synthetic = _some(self.real["train"]), _some(self.samples(sampled))
+        real, synthetic = evenly(self.real["train"], SCORED), evenly(self.samples(sampled), SCORED)
         test = _scores("test", model, self.real["test"], random)
         frames = [test, _scores("synthetic", first, synthetic, random)]
         if fitted == generation0:
@@ -163,7 +164,7 @@ class VaeFamily:
         scores = pd.concat(frames, ignore_index=True)
         scores.to_parquet(out / "scores.parquet", index=False)
         of = dict(iter(scores.groupby("set")))
-        spreads = {f"{name}/latent_spread": _spread(of[name]) for name in ("synthetic", "real") if name in of}
+        spreads = {f"{name}/latent_spread": _latent_spread(of[name]) for name in ("synthetic", "real") if name in of}
         return {
             "test/negative_elbo": float(of["test"]["negative_elbo"].mean()),
             "test/reconstruction": float(of["test"]["reconstruction"].mean()),
@@ -181,10 +182,6 @@ def contact_sheet(images: np.ndarray, gap: int = 2) -> np.ndarray:
     images = np.pad(images, ((0, -len(images) % SHEET), (gap, gap), (gap, gap)), constant_values=255)
     rows = images.reshape(-1, SHEET, *images.shape[1:])
     return rows.transpose(0, 2, 1, 3).reshape(len(rows) * images.shape[1], -1)
-
-
-def _some(images: np.ndarray) -> np.ndarray:
-    return images[np.linspace(0, len(images) - 1, min(SCORED, len(images))).astype(int)]
 
 
 @torch.inference_mode()
@@ -205,7 +202,7 @@ def _scores(name: str, model: vae.Vae, images: np.ndarray, random: torch.Generat
     return pd.DataFrame({"set": name, "row": row, **scores, "latents": list(scores["latents"])})
 
 
-def _spread(scores: pd.DataFrame) -> float:
+def _latent_spread(scores: pd.DataFrame) -> float:
     return float(np.stack(scores["latents"].to_list()).std())
 
 

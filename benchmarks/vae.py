@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.record import record
-from components.config.settings import ImagesSettings
+from components.config.small_families import ImagesSettings
 from components.families.device import has_bf16
 from components.families.vae import images, model
 from components.families.vae.training import Recipe, Rows, train

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from components import config
-from components.config.settings import DiscreteCondition, DiscreteSettings
+from components.config.small_families import DiscreteCondition, DiscreteSettings
 from components.families.discrete.family import DiscreteFamily
 from components.figures import discrete as figures
 from components.recursion.trajectory import load

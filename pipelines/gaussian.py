@@ -9,7 +9,7 @@ from functools import partial
 
 from components import config
 from components.config.errors import BadInput
-from components.config.settings import GaussianSettings
+from components.config.small_families import GaussianSettings
 from components.families.gaussian.family import GaussianFamily
 from components.figures import gaussian as figures
 from components.recursion.trajectory import load

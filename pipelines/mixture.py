@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from components import config
-from components.config.settings import MixtureSettings
+from components.config.small_families import MixtureSettings
 from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily
 from components.figures import mixture as figures

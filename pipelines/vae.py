@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from components import config
-from components.config.settings import VaeSettings
+from components.config.small_families import VaeSettings
 from components.families.device import has_bf16
 from components.families.vae import images
 from components.families.vae import model as vae

@@ -6,7 +6,8 @@ from pydoc_data.topics import topics
 import numpy as np
 
 from components import corpus
-from components.config.settings import CorpusSettings, ImagesSettings
+from components.config.settings import CorpusSettings
+from components.config.small_families import ImagesSettings
 from components.families.discrete.family import DiscreteFamily
 from components.families.gaussian.family import GaussianFamily
 from components.families.language import model as opt

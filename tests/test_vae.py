@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from components.config.errors import BadInput
-from components.config.settings import ImagesSettings
+from components.config.small_families import ImagesSettings
 from components.families.vae import images, model
 from components.families.vae.family import VaeFamily, contact_sheet
 from components.families.vae.training import Recipe, Rows, draw, train

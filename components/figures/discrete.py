@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from components.config.settings import DiscreteSettings
+from components.config.small_families import DiscreteSettings
 from components.families.discrete import theory
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from components.config.settings import GaussianCondition, GaussianSettings
+from components.config.small_families import GaussianCondition, GaussianSettings
 from components.families.gaussian import theory
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from components.config.settings import MixtureSettings
+from components.config.small_families import MixtureSettings
 from components.families.mixture.mixture import Mixture, draw
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 from scipy.stats import gaussian_kde
 
-from components.config.settings import VaeSettings
+from components.config.small_families import VaeSettings
 from components.families.vae.family import VaeFamily
 from components.families.vae.images import evenly
 from components.figures import Drawing, style, write_figures

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from components.config.errors import BadInput
-from components.config.settings import ImagesSettings
+from components.config.small_families import ImagesSettings
 from components.recursion.phase import phase
 from components.store import Phase, Store, write_array
 

@@ -1,10 +1,11 @@
 """`python -m benchmarks.small_families`: Gaussian chains against plain sampling, mixture chains against scikit-learn's loop.
 
 Both sides of a pair run in this process or its two workers, in turn; before a speed is printed the two must have one law.
-Takes about ten minutes on two cores (`--quick` a tenth of it, for a look).
+Both take turns, and medians count. Takes about twelve minutes on two cores (`--quick` a tenth of it, for a look).
 """
 
 import os
+import statistics
 import sys
 import time
 import warnings
@@ -31,6 +32,7 @@ from components.recursion.trajectory import _compute
 from components.regimes import Regime
 
 LEAST_P = 0.001
+TURNS = 3
 QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -103,17 +105,20 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def gaussian(pool: ProcessPoolExecutor, quick: bool) -> dict[str, Any]:
     generations, batch, batches = 1000, 50_000, 2 if quick else 20
     work = [(batch, generations, seed) for seed in range(batches)]
-    deviations, seconds = timed(lambda: list(pool.map(gaussian_batch, work)))
-    ours, seconds_of_ours = timed(lambda: gaussian_batch((10_000, 50, 99)))
-    plain, seconds_of_plain = timed(lambda: gaussian_plain(10_000, 100, 50))
+    whole, own, peer = [], [], []
+    for _ in range(TURNS):
+        _, seconds = timed(lambda: list(pool.map(gaussian_batch, work)))
+        ours, seconds_of_ours = timed(lambda: gaussian_batch((10_000, 50, 99)))
+        plain, seconds_of_plain = timed(lambda: gaussian_plain(10_000, 100, 50))
+        whole, own, peer = [*whole, seconds], [*own, seconds_of_ours], [*peer, seconds_of_plain]
     p = float(stats.ks_2samp(ours, plain).pvalue)
     assert p > LEAST_P, f"not one law: Kolmogorov-Smirnov p = {p}"
-    assert len(np.concatenate(deviations)) == batch * batches
     return {
         "what": f"Gaussian: {batch * batches:,} chains x {generations} generations, M = 100, two cores",
-        "seconds": seconds,
-        "a million chains would take, s": seconds * 1_000_000 / (batch * batches),
-        "times as fast as drawing every sample (one core, 10,000 chains x 50)": seconds_of_plain / seconds_of_ours,
+        "seconds, median": statistics.median(whole),
+        "seconds": whole,
+        "times as fast as drawing every sample (one core, 10,000 chains x 50)": statistics.median(peer)
+        / statistics.median(own),
         "Kolmogorov-Smirnov p, 10,000 chains": p,
     }
 
@@ -121,9 +126,15 @@ def gaussian(pool: ProcessPoolExecutor, quick: bool) -> dict[str, Any]:
 def mixture(pool: ProcessPoolExecutor, quick: bool) -> dict[str, Any]:
     generations, chains, peers = (350, 20, 4) if quick else (2000, 200, 16)
     half = chains // CORES
-    ours, seconds = timed(lambda: list(pool.map(mixture_batch, [(half, generations, seed) for seed in range(CORES)])))
-    work = [(generations, seed) for seed in range(peers)]
-    theirs, seconds_of_theirs = timed(lambda: list(pool.map(mixture_sklearn, work)))
+    ours, theirs = list[dict[int, Arrays]](), list[dict[int, Arrays]]()
+    own, peer = [], []
+    for turn in range(TURNS):
+        work = [(half, generations, turn * CORES + core) for core in range(CORES)]
+        models, seconds = timed(lambda work=work: list(pool.map(mixture_batch, work)))
+        ours, own = ours + models, [*own, seconds / chains]
+        loops = [(generations, turn * peers + seed) for seed in range(peers)]
+        models, seconds = timed(lambda loops=loops: list(pool.map(mixture_sklearn, loops)))
+        theirs, peer = theirs + models, [*peer, seconds / peers]
     truth = MixtureFamily(1, 1000, ((0.0, 0.0),), Recipe(2, 1e-5, 1e-6, 2000, "kmeans")).truth()
     quartiles = {}
     for index in shown(generations):
@@ -142,10 +153,9 @@ def mixture(pool: ProcessPoolExecutor, quick: bool) -> dict[str, Any]:
         }
     return {
         "what": f"mixture: {chains} chains x {generations} generations, N = 1000, K = 2, two cores",
-        "seconds": seconds,
-        "seconds a chain": seconds / chains,
-        f"scikit-learn's seconds a chain ({peers} chains, two cores)": seconds_of_theirs / peers,
-        "times as fast": (seconds_of_theirs / peers) / (seconds / chains),
+        "seconds a chain": own,
+        f"scikit-learn's seconds a chain ({peers} chains, two cores)": peer,
+        "times as fast, by the medians": statistics.median(peer) / statistics.median(own),
         "squared L2 by generation: quartiles with their bootstrap intervals": quartiles,
     }
 

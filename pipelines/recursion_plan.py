@@ -14,6 +14,7 @@ from components import cluster, corpus
 from components.config.errors import BadInput
 from components.config.settings import ConditionSettings, RecursionSettings
 from components.corpus import hub
+from components.families.device import precision
 from components.families.language import model as opt
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
@@ -131,13 +132,13 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
         weight_decay=train.weight_decay,
         batch_size=train.batch_size,
         keep=train.keep,
-        precision=train.precision,
+        precision=precision(train.precision),
         micro_batch_size=train.micro_batch_size,
     )
     decoding = Decoding(
         num_beams=settings.generate.num_beams,
         repetition_penalty=settings.generate.repetition_penalty,
-        precision=settings.generate.precision,
+        precision=precision(settings.generate.precision),
         batch_size=settings.generate.batch_size,
     )
     plain = LanguageFamily(prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage)
@@ -229,7 +230,14 @@ def _costs(
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
-    rates = measure_rates(size, block, settings.generate.num_beams, -(-settings.train.batch_size // workers))
+    rates = measure_rates(
+        size,
+        block,
+        settings.generate.num_beams,
+        -(-settings.train.batch_size // workers),
+        precision(settings.train.precision),
+        precision(settings.generate.precision),
+    )
     costs = {}
     if base:
         everyone = min(cluster.local_workers(), base.most_workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components import config
 from components.config.small_families import VaeSettings
-from components.families.device import has_bf16
+from components.families.device import precision
 from components.families.vae import images
 from components.families.vae import model as vae
 from components.families.vae.family import VaeFamily
@@ -50,8 +50,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
 
 def _family(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
     train, condition = settings.train, settings.conditions[name]
-    precision = ("bf16" if has_bf16() else "fp32") if train.precision == "auto" else train.precision
-    recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision)
+    recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision(train.precision))
     return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
 
 

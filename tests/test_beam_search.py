@@ -1,5 +1,7 @@
 """Our beam search against its oracle, transformers' `generate`, over random models."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from components.families.language.beam_search import _Decoder, _top_k, beam_search, generate_blocks
+from components.families.language import kernels
+from components.families.language.ancestry import Ancestry
+from components.families.language.beam_search import _top_k, beam_search, generate_blocks
+from components.families.language.network import Network
 
 SEPARATOR = 2
 
@@ -19,6 +24,7 @@ def random_model(
     layers: int = 2,
     norm_before: bool = True,
     embedding_size: int = 32,
+    heads: int = 4,
     sharpness: float = 0.3,
     separator_likely: bool = False,
 ) -> OPTForCausalLM:
@@ -29,7 +35,7 @@ def random_model(
             vocab_size=vocabulary,
             hidden_size=32,
             num_hidden_layers=layers,
-            num_attention_heads=4,
+            num_attention_heads=heads,
             ffn_dim=64,
             max_position_embeddings=48,
             word_embed_proj_dim=embedding_size,
@@ -91,6 +97,7 @@ models = st.builds(
     layers=st.integers(1, 3),
     norm_before=st.booleans(),
     embedding_size=st.sampled_from([32, 16]),
+    heads=st.sampled_from([1, 2, 4]),  # heads of 32 and 16 are attended to by the compiled kernel, of 8 by torch
     separator_likely=st.booleans(),
 )
 
@@ -176,25 +183,30 @@ def test_sixty_four_tokens_after_sixty_four_equal_those_of_transformers_at_the_p
         np.testing.assert_array_equal(tokens, generate(model, prompts, 64, 5, penalty)[0].numpy())
 
 
-def test_what_no_beam_goes_back_to_is_dropped_and_the_blocks_stay_those_of_transformers(
+def test_slots_that_no_beam_sees_are_taken_again_and_the_blocks_stay_those_of_transformers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slots: list[tuple[int, int]] = []
-    prune = _Decoder._prune
+    used: list[int] = []
+    branch = Ancestry.branch
 
-    def watched(self: _Decoder) -> None:
-        before = self.filled
-        prune(self)
-        slots.append((before, self.filled))
+    def watched(self: Ancestry, parents: Tensor) -> None:
+        branch(self, parents)
+        used.append(self.used)
+        ancestors = self.visible.sum(2)
+        assert (ancestors == 8 + len(used)).all(), "a beam sees the prompt and one slot for every token it wrote"
+        assert not self.visible[:, :, self.used :].any()
+        own = self.visible.gather(2, self.own.long()[:, None].expand(-1, 5, -1))
+        torch.testing.assert_close(own, torch.eye(5, dtype=torch.bool).expand(5, -1, -1), msg="a slot of its own each")
 
-    monkeypatch.setattr(_Decoder, "_prune", watched)
-    model = random_model(2, layers=3)
-    prompts = random_prompts(model, 5, 8)
-    tokens, _ = generate_blocks(model, prompts, new_tokens=40, num_beams=5, batch_size=5)
-    np.testing.assert_array_equal(tokens, generate(model, prompts, 40, 5, 1.0)[0].numpy())
-    assert len(slots) == 5
-    assert sum(before - after for before, after in slots) > 40
-    assert slots[-1][1] >= 8 + 32  # the prompt and what the best beam wrote
+    monkeypatch.setattr(Ancestry, "branch", watched)
+    for heads in (2, 4):
+        used.clear()
+        model = random_model(2, layers=3, heads=heads)
+        prompts = random_prompts(model, 5, 8)
+        tokens, _ = generate_blocks(model, prompts, new_tokens=40, num_beams=5, batch_size=5)
+        np.testing.assert_array_equal(tokens, generate(model, prompts, 40, 5, 1.0)[0].numpy())
+        assert len(used) == 39
+        assert max(used) < 8 + 39 * 5 - 40
 
 
 def test_wide_enough_beams_find_the_likeliest_of_all_continuations() -> None:
@@ -279,9 +291,52 @@ def test_the_top_k_in_two_levels_is_the_top_k(rows: int, groups: int, k: int, se
 def test_impossible_arguments_are_refused(arguments: dict[str, float], message: str) -> None:
     model = random_model(0)
     with pytest.raises(ValueError, match=message):
-        beam_search(model, torch.zeros(1, 4, dtype=torch.int64), **({"new_tokens": 2, "num_beams": 2} | arguments))  # type: ignore[arg-type]
+        beam_search(
+            Network(model), torch.zeros(1, 4, dtype=torch.int64), **({"new_tokens": 2, "num_beams": 2} | arguments)
+        )  # type: ignore[arg-type]
 
 
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size is 0"):
         generate_blocks(random_model(0), np.zeros((1, 4), np.int32), new_tokens=2, num_beams=2, batch_size=0)
+
+
+def test_without_a_compiler_the_same_blocks_are_written_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = random_model(8, heads=2)
+    prompts = random_prompts(model, 5, 8)
+    asked = {"new_tokens": 20, "num_beams": 5, "batch_size": 5, "repetition_penalty": 1.2}
+    compiled, scores = generate_blocks(model, prompts, **asked)
+    assert kernels.library() is not None
+    kernels.library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kernels, "COMPILER", "no-such-compiler")
+    try:
+        tokens, same_scores = generate_blocks(model, prompts, **asked)
+        assert kernels.library() is None
+    finally:
+        kernels.library.cache_clear()
+    assert "without its compiled kernels" in caplog.text
+    np.testing.assert_array_equal(tokens, compiled)
+    np.testing.assert_allclose(same_scores, scores, rtol=1e-5)
+
+
+def test_threads_side_by_side_change_no_token_and_leave_torch_its_threads() -> None:
+    model = random_model(9, heads=2)
+    prompts = random_prompts(model, 9, 8)
+    before, calls = torch.get_num_threads(), list[tuple[int, int]]()
+    written = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            tokens, _ = generate_blocks(
+                model, prompts, new_tokens=12, num_beams=5, batch_size=2, progress=lambda *call: calls.append(call)
+            )
+            written.append(tokens)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for tokens in written[1:]:
+        np.testing.assert_array_equal(tokens, written[0])
+    assert calls == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)] * 3

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import OPTConfig, OPTForCausalLM
 
+from components.families.language import perplexity as perplexity_module
+from components.families.language.objective import Objective
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
 
 
@@ -30,11 +32,18 @@ def random_blocks(count: int, length: int, vocabulary: int = 60, seed: int = 0) 
     seed=st.integers(0, 1000),
     count=st.integers(1, 7),
     length=st.integers(2, 32),
-    batch_size=st.integers(1, 8) | st.none(),
+    tokens_at_once=st.integers(1, 100),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_the_mean_loss_equals_that_of_transformers(seed: int, count: int, length: int, batch_size: int | None) -> None:
-    model, blocks = small_model(seed).eval(), random_blocks(count, length, seed=seed)
-    losses = token_losses(model, blocks, batch_size=batch_size)
+def test_the_mean_loss_equals_that_of_transformers(
+    seed: int, count: int, length: int, tokens_at_once: int, dtype: torch.dtype
+) -> None:
+    """float32 goes through the compiled kernels, float64 through the model's own forward pass."""
+    model, blocks = small_model(seed).eval().to(dtype), random_blocks(count, length, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(perplexity_module.TOKENS_AT_ONCE, "cpu", tokens_at_once)
+        patch.setattr(perplexity_module, "LOGITS_AT_ONCE", 7 * 60)
+        losses = token_losses(model, blocks)
     ids = torch.from_numpy(blocks.astype(np.int64))
     with torch.no_grad():
         expected = float(model(input_ids=ids, labels=ids).loss)
@@ -88,18 +97,22 @@ def test_losses_of_other_blocks_are_refused() -> None:
 
 def test_progress_counts_blocks_up_to_all_of_them() -> None:
     calls: list[tuple[int, int]] = []
-    token_losses(small_model(0), random_blocks(5, 8), batch_size=2, progress=lambda *call: calls.append(call))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(perplexity_module.TOKENS_AT_ONCE, "cpu", 16)
+        token_losses(small_model(0), random_blocks(5, 8), progress=lambda *call: calls.append(call))
     assert calls == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_an_engine_around_the_model_is_scored_like_the_model() -> None:
+def test_an_engine_around_the_objective_is_scored_like_the_model() -> None:
     class Engine(nn.Module):
         def __init__(self, module: nn.Module) -> None:
             super().__init__()
             self.module, self.config = module, {"train_batch_size": 8}  # as DeepSpeed's engine has it
 
-        def forward(self, **inputs: object) -> object:
-            return self.module(**inputs)
+        def forward(self, *inputs: object, **named: object) -> object:
+            return self.module(*inputs, **named)
 
-    model, blocks = small_model(3), random_blocks(3, 8)
-    np.testing.assert_array_equal(token_losses(Engine(model), blocks), token_losses(model, blocks))
+    model, blocks = small_model(3, dropout=0.5), random_blocks(3, 8)
+    engine = Engine(Objective(model)).train()
+    np.testing.assert_allclose(token_losses(engine, blocks), token_losses(model, blocks), rtol=1e-5)
+    assert engine.training

@@ -10,6 +10,7 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language.deepspeed_engine import DeepSpeedEngine
+from components.families.language.perplexity import token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
 
 RECIPE = Recipe(2, 3e-3, 1e-6, 0.01, 16, "best")
@@ -38,13 +39,7 @@ def blocks() -> np.ndarray:
 
 
 def loss_on(blocks: np.ndarray) -> Callable[[torch.nn.Module], float]:
-    def loss(module: torch.nn.Module) -> float:
-        module.eval()
-        ids = torch.from_numpy(blocks.astype(np.int64))
-        with torch.no_grad():
-            return float(module(input_ids=ids, labels=ids).loss)
-
-    return loss
+    return lambda module: float(token_losses(module, blocks).mean(dtype=np.float64))
 
 
 def engine_of(kind: str, recipe: Recipe, blocks: np.ndarray, dropout: float = 0.0) -> Engine:
@@ -161,7 +156,7 @@ def test_the_learning_rate_falls_by_the_cosine_to_its_floor():
 def test_training_that_is_not_a_number_stops_at_once(blocks):
     broken = TorchEngine(small_model(), RECIPE, Batches.cut(RECIPE, len(blocks), 1), CPU)
     with torch.no_grad():
-        next(broken.module.parameters()).fill_(float("nan"))
+        next(broken.scored.parameters()).fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="step 1 is nan"):
         fine_tune(broken, blocks, loss_on(blocks), RECIPE, seed=0)
 

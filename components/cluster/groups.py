@@ -23,6 +23,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
+from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 
@@ -97,6 +98,7 @@ def _run_group(
     """One piece of work, started again after a crash; a failed guard and a full disk would only repeat themselves."""
 
     def serve() -> None:
+        keep_memory()
         context = ray.train.get_context()
         work(Peers(context.get_world_rank(), context.get_world_size()), messages.put)
 

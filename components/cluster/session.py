@@ -23,11 +23,6 @@ from components.config.settings import ClusterSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS = 3
-KEEP_MEMORY = ":".join(
-    f"glibc.malloc.{name}={value}"
-    for name, value in {"mmap_threshold": 2**32, "trim_threshold": 2**33, "top_pad": 2**28, "hugetlb": 1}.items()
-)
-"""Workers keep the memory of activations instead of asking the system for it at every step: a tenth of a fit's time."""
 SESSIONS, SESSION = Path("/tmp"), "recursion-ray-"  # where Ray keeps its own: a socket's path has 107 bytes at most
 REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one on this machine"
 
@@ -82,7 +77,6 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             "RAY_enable_metrics_collection",
         ):
             os.environ.setdefault(watcher, "0")  # what they cost: docs/decisions.md
-        os.environ.setdefault("GLIBC_TUNABLES", KEEP_MEMORY)
         clear_dead_sessions()
         temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
         ray.init(

@@ -10,6 +10,7 @@ import ray
 from ray.util.queue import Queue
 
 from components.cluster.groups import Failed, Watch, Work, drain, last_line
+from components.families.device import keep_memory
 from components.recursion.peers import Peers
 
 
@@ -53,4 +54,5 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
 
 
 def _run(work: Work, messages: Queue) -> None:
+    keep_memory()
     work(Peers(), messages.put)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 Engine = Literal["deepspeed", "torch"]
 Keep = Literal["best", "last"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 Regime = Literal["replace", "subsample", "accumulate"]
 Start = Literal["pretrained", "generation0", "previous", "scratch"]
 
@@ -86,7 +86,7 @@ class TrainSettings(Section):
 
     engine: Engine = "deepspeed"
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
-    precision: Precision = "fp32"
+    precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
     epochs: Count = 5
     learning_rate: Rate = 2e-5
     final_learning_rate: Annotated[float, Field(ge=0)] = 1e-6
@@ -106,7 +106,7 @@ class GenerateSettings(Section):
     num_beams: Count = 5
     repetition_penalty: Rate = 1.0
     batch_size: Count | None = Field(None, description="prompts decoded together (32 on a CPU, 256 on a GPU if empty)")
-    precision: Precision = "fp32"
+    precision: Precision = Field("fp32", description="fp32 writes what transformers' generate writes, token for token")
 
 
 class RegimeCondition(Section):

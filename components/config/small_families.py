@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from components.config.settings import Count, Natural, Number, Rate, RegimeCondition, Section, StudySettings
+from components.config.settings import Count, Natural, Number, Precision, Rate, RegimeCondition, Section, StudySettings
 
 
 class RowsCondition(RegimeCondition):
@@ -141,9 +141,7 @@ class VaeTrainSettings(Section):
     batch_size: Count = 256
     learning_rate: Rate = 1e-3
     weight_decay: Annotated[float, Number, Field(ge=0)] = 1e-5
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 where the machine multiplies it (auto)"
-    )
+    precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
 
 
 class VaeCondition(RegimeCondition):

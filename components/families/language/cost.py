@@ -1,11 +1,13 @@
 """What a study will cost, before it is started: tokens, FLOPs by formula, bytes, and seconds from a short measurement."""
 
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from components.families.device import Precision
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.perplexity import token_losses
@@ -23,27 +25,31 @@ class Rates:
     measure: float
 
 
-def measure_rates(size: opt.ModelSize, block_size: int, num_beams: int, batch_size: int) -> Rates:
-    """About a second of the real work on one thread of this machine, with random weights of the study's size, in fp32.
+def measure_rates(
+    size: opt.ModelSize, block_size: int, num_beams: int, batch_size: int, fitted_in: Precision, sampled_in: Precision
+) -> Rates:
+    """About a second of the real work on one thread of this machine, with random weights of the study's size.
 
     Args:
         batch_size: blocks that a worker trains on in one step.
+        fitted_in, sampled_in: precisions, `fp32` or `bf16`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         model = opt.create(size, seed=0)
+        writer = deepcopy(model).to(torch.bfloat16 if sampled_in == "bf16" else torch.float32)
         blocks = np.random.default_rng(0).integers(4, size.vocabulary_size, (4, block_size), dtype=np.int32)
 
         def fit(rows: np.ndarray) -> int:
-            recipe = Recipe(1, 1e-9, 0.0, 0.0, batch_size, "last")
+            recipe = Recipe(1, 1e-9, 0.0, 0.0, batch_size, "last", fitted_in)
             engine = TorchEngine(model, recipe, Batches.cut(recipe, len(rows), 1), torch.device("cpu"))
             fine_tune(engine, rows, lambda module: 0.0, recipe, seed=0)
             return rows.size
 
         def sample(rows: np.ndarray) -> int:
             few = max(2, block_size // 8)
-            generate_blocks(model, rows, new_tokens=few, num_beams=num_beams, batch_size=len(rows))
+            generate_blocks(writer, rows, new_tokens=few, num_beams=num_beams, batch_size=len(rows))
             return few * len(rows)
 
         def measure(rows: np.ndarray) -> int:

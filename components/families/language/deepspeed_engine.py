@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import OPTForCausalLM
 
+from components.families.language.objective import Objective
 from components.families.language.training import Batches, Recipe
 
 
@@ -45,32 +46,34 @@ class DeepSpeedEngine:
             "gradient_clipping": 0.0,  # the default clips at 1, the paper does not
             "steps_per_print": 2**31,
         }
-        self.module, *_ = deepspeed.initialize(
-            model=model.to(device), optimizer=optimizer, config=config, dist_init_required=False
+        self.objective, *_ = deepspeed.initialize(
+            model=Objective(model.to(device)), optimizer=optimizer, config=config, dist_init_required=False
         )
+        self.scored = self.objective if zero_stage == 3 else model
         self._zero_stage = zero_stage
 
     def set_rate(self, rate: float) -> None:
-        for group in self.module.optimizer.param_groups:
+        for group in self.objective.optimizer.param_groups:
             group["lr"] = rate
 
     def backward(self, loss: Tensor) -> None:
-        self.module.backward(loss)
+        self.objective.backward(loss)
 
     def step(self) -> bool:
-        self.module.step()
-        return bool(self.module.was_step_applied())
+        self.objective.step()
+        return bool(self.objective.was_step_applied())
 
     def state(self) -> dict[str, Tensor]:
         if self._zero_stage == 3:
-            weights = self.module._consolidated_16bit_state_dict() or {}  # fp32 where the model is fp32, as here
+            whole = self.objective._consolidated_16bit_state_dict() or {}  # fp32 where the model is fp32, as here
+            weights = {name.removeprefix("model."): weight for name, weight in whole.items()}  # the objective's
         else:
-            weights = self.module.module.state_dict()
-        return {name: weight.detach().to("cpu", torch.float32).clone() for name, weight in weights.items()}
+            weights = self.scored.state_dict()
+        return {name: weight.detach().to("cpu", torch.float32, copy=True) for name, weight in weights.items()}
 
     def close(self) -> None:
         """Release what DeepSpeed holds on the model, so that a worker can train the next generation."""
-        self.module.destroy()
+        self.objective.destroy()
 
 
 if __name__ == "__main__":  # `make .venv/made`: what a machine compiles once is not waited for in the first study

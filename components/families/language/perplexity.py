@@ -6,57 +6,83 @@ perplexity; here every token weighs the same, and deviations are taken over sequ
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
+from transformers import OPTForCausalLM
 
-LOGITS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
-"""Held at a time if no batch size is given. On a CPU 16 MiB in fp32, which its caches can hold: 1.3 times as fast as 256 MiB."""
+from components.families.language import kernels
+from components.families.language.network import Network, causal, side_by_side
+from components.families.language.objective import Objective
+
+LOGITS_AT_ONCE = 2**22
+"""Held by a thread on a CPU: 16 MiB in fp32, which its caches can hold, 1.3 times as fast as 256 MiB."""
+TOKENS_AT_ONCE = {"cpu": 2**11, "cuda": 2**15}
 
 
 def token_losses(
-    model: nn.Module,
-    blocks: np.ndarray,
-    *,
-    batch_size: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    model: nn.Module, blocks: np.ndarray, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> np.ndarray:
     """Negative log-likelihood of every token but the first of each block, given the block's tokens before it.
 
     Args:
-        model: an `OPTForCausalLM`, or an engine around one that is called the same way; its mode (train or eval) is
-            left as it was, dropout is off meanwhile.
+        model: an `OPTForCausalLM`, or an engine around its `Objective`; its mode (train or eval) is left as it was,
+            dropout is off meanwhile.
         blocks: int32 (n, length), no padding.
-        batch_size: blocks scored together (by the vocabulary's size if None).
         progress: called with (blocks done, n) after every batch.
 
     Returns:
         float32 (n, length - 1), in nats: transformers' `loss` is their mean.
     """
     first = next(model.parameters())
-    inside: Any = getattr(model, "module", model)  # an engine has the model inside
-    at_once = LOGITS_AT_ONCE[first.device.type]
-    size = batch_size or max(1, at_once // (inside.config.vocab_size * blocks.shape[1]))
+    if not isinstance(model, OPTForCausalLM):
+        batches = _by_objective(model, blocks, first.device)
+    elif kernels.serve(first.dtype, first.device):
+        batches = _by_network(model, blocks)
+    else:
+        batches = _by_objective(Objective(model), blocks, first.device)
     losses = np.empty((len(blocks), blocks.shape[1] - 1), np.float32)
-    training = model.training
-    model.eval()
-    try:
-        # No inference mode: a ZeRO-3 engine gathers weights in its forward, and they must stay usable for training.
-        with torch.no_grad():
-            for start in range(0, len(blocks), size):
-                ids = torch.from_numpy(blocks[start : start + size].astype(np.int64)).to(first.device)
-                logits = model(input_ids=ids, use_cache=False).logits.flatten(0, 1).float()
-                targets = functional.pad(ids[:, 1:], (0, 1))  # cheaper than a copy of the logits without the last
-                batch = functional.cross_entropy(logits, targets.flatten(), reduction="none")
-                losses[start : start + size] = batch.view(len(ids), -1)[:, :-1].cpu().numpy()
-                progress(min(start + size, len(blocks)), len(blocks))
-    finally:
-        model.train(training)
+    done = 0
+    for batch in batches:
+        losses[done : done + len(batch)] = batch
+        done += len(batch)
+        progress(done, len(blocks))
     return losses
+
+
+def _by_network(model: OPTForCausalLM, blocks: np.ndarray) -> Iterator[np.ndarray]:
+    """On a CPU: weights packed for it, logits a few rows at a time, each row read twice and never written again."""
+    network = Network(model)
+    rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    size = max(1, TOKENS_AT_ONCE["cpu"] // blocks.shape[1])
+
+    @torch.inference_mode()
+    def score(start: int) -> np.ndarray:
+        ids = torch.from_numpy(blocks[start : start + size].astype(np.int64))
+        hidden = network.hidden(ids, slice(0, ids.shape[1]), causal)[:, :-1].flatten(0, 1)  # the last predicts nothing
+        parts = zip(hidden.split(rows), ids[:, 1:].flatten().split(rows), strict=True)
+        losses = [kernels.losses(network.logits(part), targets) for part, targets in parts]
+        return torch.cat(losses).view(len(ids), -1).numpy()
+
+    return side_by_side(score, range(0, len(blocks), size), network.device)
+
+
+def _by_objective(objective: nn.Module, blocks: np.ndarray, device: torch.device) -> Iterator[np.ndarray]:
+    """By the model's own forward pass, anywhere."""
+    size = max(1, TOKENS_AT_ONCE[device.type] // blocks.shape[1])
+    training = objective.training
+    objective.eval()
+    try:
+        for start in range(0, len(blocks), size):
+            # No inference mode: a ZeRO-3 engine gathers weights in its forward, and they must stay usable for training.
+            with torch.no_grad():
+                ids = torch.from_numpy(blocks[start : start + size].astype(np.int64)).to(device)
+                losses = objective(ids, each=True)
+            yield losses.cpu().numpy()
+    finally:
+        objective.train(training)
 
 
 def sequence_losses(losses: np.ndarray) -> np.ndarray:

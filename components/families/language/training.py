@@ -15,8 +15,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import OPTForCausalLM
+
+from components.families.language.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,15 @@ class Batches:
 class Engine(Protocol):
     """What holds the model and its optimiser; every rank of a group calls every method."""
 
-    module: nn.Module
     device: torch.device
+
+    @property
+    def objective(self) -> nn.Module:
+        """Called as an `Objective` is."""
+
+    @property
+    def scored(self) -> nn.Module:
+        """What the validation loss is asked of: the model itself where every rank has all of it, else the objective."""
 
     def set_rate(self, rate: float) -> None: ...
 
@@ -132,11 +140,11 @@ def fine_tune(
     batches = Batches.cut(recipe, len(training), workers)
     steps = recipe.epochs * math.ceil(len(training) / batches.batch)
     initial = engine.state()
-    validation = [(0, validation_loss(engine.module) if start_loss is None else start_loss)]
+    validation = [(0, validation_loss(engine.scored) if start_loss is None else start_loss)]
     losses: list[tuple[int, int, float, float]] = []
     kept, kept_epoch, lowest = initial, 0, math.inf
     for epoch in range(recipe.epochs):
-        engine.module.train()
+        engine.objective.train()
         engine.set_rate(recipe.rate(epoch))
         total = torch.zeros((), device=engine.device)
         updates = 0
@@ -156,7 +164,7 @@ def fine_tune(
             raise ArithmeticError(f"epoch {epoch + 1} made {updates} updates of the weights, not one for every batch")
         if recipe.keep == "last" and epoch + 1 < recipe.epochs:
             continue
-        validation.append((epoch + 1, validation_loss(engine.module)))
+        validation.append((epoch + 1, validation_loss(engine.scored)))
         if validation[-1][1] < lowest:
             kept, kept_epoch, lowest = engine.state(), epoch + 1, validation[-1][1]
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
@@ -167,10 +175,7 @@ def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str) -> Tensor:
     rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
     ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
     with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = engine.module(input_ids=ids, use_cache=False).logits
-    # The last position predicts nothing: a target to be ignored costs less than a copy of the logits without it.
-    targets = functional.pad(ids[:, 1:], (0, 1), value=-100)
-    loss = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=-100)
+        loss: Tensor = engine.objective(ids)
     return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
 
 
@@ -192,11 +197,11 @@ class TorchEngine:
     """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce a step."""
 
     def __init__(self, model: OPTForCausalLM, recipe: Recipe, batches: Batches, device: torch.device) -> None:
-        self.module = model.to(device)
-        self.device = device
+        self.scored, self.device = model.to(device), device
+        self.objective = Objective(self.scored)
         self._accumulation, self._workers, self._seen = batches.accumulation, batches.workers, 0
         self._optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            self.scored.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
 
     def set_rate(self, rate: float) -> None:
@@ -211,7 +216,7 @@ class TorchEngine:
         if self._seen % self._accumulation:
             return False
         if self._workers > 1:
-            gradients = [parameter.grad for parameter in self.module.parameters() if parameter.grad is not None]
+            gradients = [parameter.grad for parameter in self.scored.parameters() if parameter.grad is not None]
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
             flat /= self._workers
@@ -223,7 +228,8 @@ class TorchEngine:
 
     def state(self) -> dict[str, Tensor]:
         return {
-            name: weight.detach().to("cpu", torch.float32).clone() for name, weight in self.module.state_dict().items()
+            name: weight.detach().to("cpu", torch.float32, copy=True)
+            for name, weight in self.scored.state_dict().items()
         }
 
     def close(self) -> None:

@@ -5,10 +5,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion ui test test-faults check format lock clean
+.PHONY: recursion bench ui test test-faults check format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
+
+bench: .venv/made  ## every speed against its peers, an hour (SECTIONS="generation scoring ..." for some)
+	python -m benchmarks $(SECTIONS)
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
@@ -33,6 +36,7 @@ format: .venv/made
 .venv/made: requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m components.families.language.kernels  # compiles them, two seconds
 	$(BIN)/python -m components.families.language.deepspeed_engine  # compiles its collectives, half a minute
 	touch $@
 

@@ -12,7 +12,7 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language import kernels
 from components.families.language.ancestry import Ancestry
-from components.families.language.beam_search import _top_k, beam_search, generate_blocks
+from components.families.language.beam_search import _top_k, beam_search, generate_blocks, prompts_at_once
 from components.families.language.network import Network
 
 SEPARATOR = 2
@@ -320,6 +320,17 @@ def test_without_a_compiler_the_same_blocks_are_written_and_it_is_said(
     assert "without its compiled kernels" in caplog.text
     np.testing.assert_array_equal(tokens, compiled)
     np.testing.assert_allclose(same_scores, scores, rtol=1e-5)
+
+
+def test_as_many_prompts_are_decoded_together_as_fit_into_half_of_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    # 2 layers x 2 x 115 slots x 32 numbers, 5 x 80 logits, 2 x 20 x (4 x 32 + 64) numbers on their way: 4 bytes each
+    a_prompt = 4 * (14720 + 400 + 7680)
+    for free, expected in ((0, 1), (2 * 2 * 10 * a_prompt, 10), (10**12, 64)):
+        monkeypatch.setattr("components.families.language.beam_search.free_memory", lambda device, free=free: free)
+        assert prompts_at_once(Network(random_model(0)), 20, 20, num_beams=5) == expected
 
 
 def test_threads_side_by_side_change_no_token_and_leave_torch_its_threads() -> None:

@@ -105,7 +105,9 @@ class GenerateSettings(Section):
 
     num_beams: Count = 5
     repetition_penalty: Rate = 1.0
-    batch_size: Count | None = Field(None, description="prompts decoded together (32 on a CPU, 256 on a GPU if empty)")
+    batch_size: Count | None = Field(
+        None, description="prompts decoded together (if empty, as many as are fast and fit)"
+    )
     precision: Precision = Field("fp32", description="fp32 writes what transformers' generate writes, token for token")
 
 

@@ -1,7 +1,9 @@
 """Where a process computes, in which precision it does so fastest, and what it does with memory it has used."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -38,3 +40,17 @@ def keep_memory(bytes_kept: int = 2**30) -> None:
         libc.mallopt(mmap_threshold, bytes_kept)
         libc.mallopt(trim_threshold, min(2 * bytes_kept, 2**31 - 1))
         libc.mallopt(top_pad, bytes_kept // 4)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken there; on a CPU the system's estimate, or less if a container's limit is closer."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if not (known := Path("/proc/meminfo")).exists():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    lines = dict(line.split(":") for line in known.read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
+        free = min(free, max(0, int(most) - int(used.read_text())))
+    return free

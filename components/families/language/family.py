@@ -41,9 +41,6 @@ FORMATS = {"fit": 1, "sample": 1, "measure": 1}
 GUARDED_PROMPTS = 2
 LEAST_WAY = 1e-8
 """One step of AdamW at the paper's learning rate moves the weights by about a thousandth of their length."""
-PROMPTS_AT_ONCE = {"cpu": 32, "cuda": 256}
-"""Prompts decoded together where the settings leave it open: on a CPU within 5 % of the fastest of 8 to 256, at the laptop's
-size and at OPT-125m's; on a GPU not measured yet."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class LanguageFamily:
             new_tokens=prompts.shape[1],
             num_beams=self.decoding.num_beams,
             repetition_penalty=self.decoding.repetition_penalty,
-            batch_size=self.decoding.batch_size or PROMPTS_AT_ONCE[device().type],
+            batch_size=self.decoding.batch_size,
             progress=step.progress,
         )
         guard_decoding(model, prompts[share][:GUARDED_PROMPTS], tokens[:GUARDED_PROMPTS], self.decoding)

@@ -154,6 +154,8 @@ void attend_head(const float *queries, const T *keys, const T *values, const uin
     int64_t start = 0;
     for (; start + 4 * LANES <= size; start += 4 * LANES)
         products<BEAMS, 4>(queries + start, keys + start, values + start, slots, count, weights, size, width);
+    for (; start + 2 * LANES <= size; start += 2 * LANES)
+        products<BEAMS, 2>(queries + start, keys + start, values + start, slots, count, weights, size, width);
     for (; start < size; start += LANES)
         products<BEAMS, 1>(queries + start, keys + start, values + start, slots, count, weights, size, width);
     for (int b = 0; b < BEAMS; ++b) {
@@ -173,6 +175,8 @@ void attend_head(const float *queries, const T *keys, const T *values, const uin
     }
     for (start = 0; start + 4 * LANES <= size; start += 4 * LANES)
         sums<BEAMS, 4>(weights, values + start, slots, count, out + start, size, width, stride);
+    for (; start + 2 * LANES <= size; start += 2 * LANES)
+        sums<BEAMS, 2>(weights, values + start, slots, count, out + start, size, width, stride);
     for (; start < size; start += LANES)
         sums<BEAMS, 1>(weights, values + start, slots, count, out + start, size, width, stride);
 }

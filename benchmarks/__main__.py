@@ -1,0 +1,50 @@
+"""`python -m benchmarks [section ...]`: every speed that this project claims, against its peers, in one run.
+
+Needs torch, transformers and numpy; what needs more (DeepSpeed, CTranslate2, OpenVINO, scikit-learn) is left out where it
+is not installed, and says so. Prints a row as soon as it is measured and leaves a JSON a section in `benchmarks/results`.
+No speed is printed where outputs are wrong. About an hour on two cores.
+"""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import torch
+import transformers
+
+from benchmarks import generation, scoring, training, workers
+from benchmarks.measure import ceilings
+from benchmarks.record import record
+
+SECTIONS = {"generation": generation, "scoring": scoring, "training": training, "workers": workers}
+OTHERS = ("small_families", "vae")
+"""Programs of their own, with one thread a process."""
+
+
+def main(wanted: list[str]) -> int:
+    if unknown := [name for name in wanted if name not in (*SECTIONS, *OTHERS)]:
+        print(f"sections: {unknown[0]} is none of {', '.join((*SECTIONS, *OTHERS))}", file=sys.stderr)
+        return 2
+    transformers.logging.set_verbosity_error()
+    for name in wanted or (*SECTIONS, *OTHERS):
+        if name in OTHERS:
+            if find_spec("sklearn"):
+                subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+            else:
+                print(f"left out: {name} needs scikit-learn")
+            continue
+        limits = ceilings()
+        print({"what": f"ceilings, {torch.get_num_threads()} threads", **limits})
+        rows = SECTIONS[name].run(limits)
+        record(name, [{"what": "ceilings", **limits}, *rows])
+        print("\n" + "\n".join(_line(row) for row in rows) + "\n")
+    return 0
+
+
+def _line(row: dict[str, object]) -> str:
+    numbers = (f"{name} {value:.3g}" for name, value in row.items() if isinstance(value, float))
+    return f"{row['what']}: " + ", ".join(numbers)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

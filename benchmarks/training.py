@@ -1,0 +1,103 @@
+"""A fine-tuning step against the one the published code takes (transformers' loss, torch's AdamW, autocast), and DeepSpeed's
+engine against ours."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import alternate, forget_memory
+from benchmarks.models import PROMPT, SIZES, create, prompts
+from components.families.device import keep_memory
+from components.families.language.model import flops_per_token
+from components.families.language.training import Batches, Engine, Recipe, TorchEngine
+
+BLOCKS = {"OPT-125m": 16, "between": 32, "laptop": 32}
+STEPS = {"OPT-125m": 1, "between": 5, "laptop": 20}
+RATE, DECAY = 2e-5, 0.01
+EQUAL = {"fp32": 1e-4, "bf16": 1e-3}
+
+
+def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
+    rows = []
+    for name in SIZES:
+        for precision in ("bf16", "fp32"):
+            rows += [_row(name, precision, ceilings)]
+            print(rows[-1])
+    return rows
+
+
+def _row(name: str, precision: str, ceilings: dict[str, float]) -> dict[str, Any]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ids = torch.from_numpy(prompts(name, BLOCKS[name])).long().to(device)
+    recipe = Recipe(1, RATE, RATE, DECAY, len(ids), "last", "bf16" if precision == "bf16" else "fp32")
+    batches = Batches.cut(recipe, len(ids), 1)
+    steps = {"published": _published(name, ids, precision)}
+    steps["ours"] = _ours(TorchEngine(create(name).train(), recipe, batches, device), ids, precision)
+    if find_spec("deepspeed"):
+        from components.families.language.deepspeed_engine import DeepSpeedEngine
+
+        engine = DeepSpeedEngine(create(name).train(), recipe, batches, 0, device)
+        steps["ours, DeepSpeed"] = _ours(engine, ids, precision)
+    losses = {side: [step() for _ in range(3)] for side, step in steps.items()}
+    for side, values in losses.items():
+        apart = max(abs(a / b - 1) for a, b in zip(values, losses["published"], strict=True))
+        if apart > EQUAL[precision]:
+            raise AssertionError(f"{side} trains otherwise: losses {values} against {losses['published']}")
+    rates = alternate(
+        {side: lambda step=step, side=side: _several(step, side, STEPS[name]) for side, step in steps.items()}
+    )
+    flops = 3 * flops_per_token(SIZES[name]) * PROMPT * len(ids) / 1e9
+    ceiling = ceilings[f"{precision} GFLOP/s"]
+    row = {
+        "what": f"fine-tuning step, {name}, {precision}, {len(ids)} blocks, steps a second",
+        **rates,
+        "times the published": rates["ours"] / rates["published"],
+        "GFLOP a step": flops,
+        "share of the ceiling": rates["ours"] * flops / ceiling,
+        "the published one's share": rates["published"] * flops / ceiling,
+    }
+    if "ours, DeepSpeed" in rates:
+        row["DeepSpeed's time, of the plain engine's"] = rates["ours"] / rates["ours, DeepSpeed"]
+    return row
+
+
+def _several(step: Callable[[], float], side: str, steps: int) -> float:
+    """Freed memory is kept for the next step on our side, as our workers do, and not on the published one's."""
+    if side == "published":
+        forget_memory()
+    else:
+        keep_memory()
+    for _ in range(steps):
+        step()
+    return steps
+
+
+def _published(name: str, ids: Tensor, precision: str) -> Callable[[], float]:
+    model = create(name).train().to(ids.device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+
+    def step() -> float:
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        return float(loss)
+
+    return step
+
+
+def _ours(engine: Engine, ids: Tensor, precision: str) -> Callable[[], float]:
+    engine.objective.train()
+
+    def step() -> float:
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = engine.objective(ids) / ids[:, 1:].numel()
+        engine.backward(loss)
+        engine.step()
+        return float(loss.detach())
+
+    return step

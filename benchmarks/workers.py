@@ -1,0 +1,49 @@
+"""Two one-thread processes against one, and the memory that generation takes."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import torch
+
+from benchmarks.measure import TURNS
+from benchmarks.models import BEAMS, NEW, create, prompts
+from components.families.language.beam_search import generate_blocks
+
+PROMPTS = {"OPT-125m": 16, "laptop": 256}
+
+
+def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
+    rows = []
+    for name, count in PROMPTS.items():
+        with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(_write, [name] * 2, [8] * 2))  # both start, and compile nothing later
+            rates: dict[int, list[float]] = {1: [], 2: []}
+            for _ in range(TURNS):
+                for workers in rates:
+                    started = time.perf_counter()
+                    peaks = list(pool.map(_write, [name] * workers, [count] * workers))
+                    rates[workers].append(workers * count / (time.perf_counter() - started))
+        one, two = (statistics.median(values) for values in rates.values())
+        rows.append(
+            {
+                "what": f"generation by one-thread processes, {name}, fp32, prompts a second",
+                "one": one,
+                "two": two,
+                "times": two / one,
+                "peak resident MiB of a process": max(peaks),
+            }
+        )
+        print(rows[-1])
+    return rows
+
+
+def _write(name: str, count: int) -> float:
+    """Writes, and says how much memory the process had at most, in MiB."""
+    torch.set_num_threads(1)
+    model = create(name)
+    generate_blocks(model, prompts(name, count), new_tokens=NEW, num_beams=BEAMS)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

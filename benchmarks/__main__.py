@@ -1,6 +1,6 @@
 """`python -m benchmarks [section ...]`: every speed that this project claims, against its peers, in one run.
 
-Needs torch, transformers and numpy; what needs more (DeepSpeed, CTranslate2, OpenVINO, scikit-learn) is left out where it
+Needs torch, transformers and numpy; what needs more (DeepSpeed, CTranslate2, OpenVINO, scikit-learn, Ray) is left out where it
 is not installed, and says so. Prints a row as soon as it is measured and leaves a JSON a section in `benchmarks/results`.
 No speed is printed where outputs are wrong. About an hour on two cores.
 """
@@ -12,11 +12,17 @@ from importlib.util import find_spec
 import torch
 import transformers
 
-from benchmarks import generation, scoring, training, workers
+from benchmarks import generation, scoring, study, training, workers
 from benchmarks.measure import ceilings
 from benchmarks.record import record
 
-SECTIONS = {"generation": generation, "scoring": scoring, "training": training, "workers": workers}
+SECTIONS = {
+    "generation": generation,
+    "scoring": scoring,
+    "training": training,
+    "workers": workers,
+    "study": study,
+}
 OTHERS = ("small_families", "vae")
 """Programs of their own, with one thread a process."""
 
@@ -35,7 +41,8 @@ def main(wanted: list[str]) -> int:
             continue
         limits = ceilings()
         print({"what": f"ceilings, {torch.get_num_threads()} threads", **limits})
-        rows = SECTIONS[name].run(limits)
+        if not (rows := SECTIONS[name].run(limits)):
+            continue
         record(name, [{"what": "ceilings", **limits}, *rows])
         print("\n" + "\n".join(_line(row) for row in rows) + "\n")
     return 0

@@ -85,7 +85,7 @@ def _published(name: str, ids: Tensor, precision: str) -> Callable[[], float]:
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

@@ -26,10 +26,8 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.training = model.training
-        if (
-            model.device.type == "cpu"
-        ):  # torch's fused attention takes three times as long through a backward pass in bf16
-            model.set_attn_implementation("eager")
+        if model.device.type == "cpu":
+            model.set_attn_implementation("eager")  # torch's fused one takes three times as long, backward in bf16
 
     def forward(self, ids: Tensor, each: bool = False) -> Tensor:
         """Nats of every token but the first of each block, given the block's tokens before it.
@@ -40,20 +38,20 @@ class Objective(nn.Module):
         """
         hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
         weight, targets = self.model.lm_head.weight, ids[:, 1:].flatten()
-        return (
-            token_losses(hidden, weight, targets).view(len(ids), -1) if each else summed_loss(hidden, weight, targets)
-        )
+        if each:
+            return each_loss(hidden, weight, targets).view(len(ids), -1)
+        return summed_loss(hidden, weight, targets)
 
 
 @torch.no_grad()
-def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def each_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropies, float32 (rows,), of targets under logits hidden (rows, size) x weight^T (vocabulary, size)."""
     parts = zip(hidden.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True)
     return torch.cat([functional.cross_entropy((h @ weight.T).float(), t, reduction="none") for h, t in parts])
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the `token_losses`, with its gradient. Products are in autocast's type where it is on, all else in fp32."""
+    """Sum of `each_loss`, with its gradient. Products are in autocast's type where it is on, all else in fp32."""
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     loss: Tensor = _SummedLoss.apply(hidden.to(dtype), weight, targets)

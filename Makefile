@@ -5,13 +5,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion bench ui test test-faults check format lock clean
+.PHONY: recursion bench peers ui test test-faults check format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
 
-bench: .venv/made  ## every speed against its peers, an hour (SECTIONS="generation scoring ..." for some)
+bench: .venv/made  ## every speed against its peers, an hour and a half (SECTIONS="generation scoring ..." for some)
 	python -m benchmarks $(SECTIONS)
+
+peers: .venv/made  ## the other engines that `make bench` then measures too: CTranslate2, OpenVINO GenAI
+	$(BIN)/python -m pip install --quiet $$($(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"

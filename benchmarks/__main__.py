@@ -1,7 +1,7 @@
 """`python -m benchmarks [section ...]`: every speed that this project claims, against its peers, in one run.
 
 Needs torch, transformers and numpy; what needs more (DeepSpeed, CTranslate2, OpenVINO, scikit-learn, Ray) is left out where it
-is not installed, and says so. Prints a row as soon as it is measured and leaves a JSON a section in `benchmarks/results`.
+is not installed, and says so. Prints a table as soon as it is measured and leaves a JSON a section in `benchmarks/results`.
 No speed is printed where outputs are wrong. About an hour on two cores.
 """
 
@@ -12,8 +12,8 @@ from importlib.util import find_spec
 import torch
 import transformers
 
-from benchmarks import generation, scoring, study, training, workers
-from benchmarks.measure import ceilings
+from benchmarks import generation, paper_generation, scoring, study, training, workers
+from benchmarks.measure import ceilings, table
 from benchmarks.record import record
 
 SECTIONS = {
@@ -22,6 +22,7 @@ SECTIONS = {
     "training": training,
     "workers": workers,
     "study": study,
+    "paper_generation": paper_generation,
 }
 OTHERS = ("small_families", "vae")
 """Programs of their own, with one thread a process."""
@@ -40,17 +41,12 @@ def main(wanted: list[str]) -> int:
                 print(f"left out: {name} needs scikit-learn")
             continue
         limits = ceilings()
-        print({"what": f"ceilings, {torch.get_num_threads()} threads", **limits})
+        print(table([{"what": f"ceilings of this machine, {torch.get_num_threads()} threads", **limits}]))
         if not (rows := SECTIONS[name].run(limits)):
             continue
         record(name, [{"what": "ceilings", **limits}, *rows])
-        print("\n" + "\n".join(_line(row) for row in rows) + "\n")
+        print(f"\n{table(rows)}\n")
     return 0
-
-
-def _line(row: dict[str, object]) -> str:
-    numbers = (f"{name} {value:.3g}" for name, value in row.items() if isinstance(value, float))
-    return f"{row['what']}: " + ", ".join(numbers)
 
 
 if __name__ == "__main__":

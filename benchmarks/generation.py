@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,20 @@ import numpy as np
 import torch
 from transformers import OPTForCausalLM
 
-from benchmarks import peers
-from benchmarks.measure import alternate
+from benchmarks.measure import alternate, comparison, table
 from benchmarks.models import BEAMS, NEW, SIZES, create, generation_flops, prompts
+from components.families.device import device
 from components.families.language.beam_search import generate_blocks
-from components.families.language.model import save
 from components.families.language.perplexity import token_losses
 
-BATCHES = (8, 16, 32, 64)
+Write = Callable[[np.ndarray], np.ndarray]
+"""Prompts, int32 (n, PROMPT) -> their continuations, int32 (n, NEW)."""
+BATCHES = {"cpu": (8, 16, 32, 64), "cuda": (8, 16, 32, 64, 128, 256)}
 OURS = {"OPT-125m": 32, "between": 64, "laptop": 64}
-"""Prompts a thread; in a study as many as fit, 64 at most."""
+"""Prompts a thread on a CPU; in a study as many as fit, 64 at most."""
+ON_A_GPU = 1024
+ALSO = {"cpu": (), "cuda": (16,)}
+"""Batches of `generate` that are timed beside its best."""
 PEER_PROMPTS = {"OPT-125m": 16, "between": 64, "laptop": 64}
 LEAST_EQUAL = 0.95
 """Of the blocks in fp32; the others must be as likely: two beams can be so close that rounding decides."""
@@ -30,65 +34,67 @@ normalise, and int8 is another model."""
 
 
 def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = []
     for name in SIZES:
         for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            rows.append(_pair(name, precision, create(name).to(device, dtype), ceilings))
-            print(rows[-1])
+            rows.append(_compare(name, precision, create(name).to(device(), dtype), ceilings[f"{precision} GFLOP/s"]))
+            print(table(rows[-1:]), flush=True)
     return rows
 
 
-def _pair(name: str, precision: str, model: OPTForCausalLM, ceilings: dict[str, float]) -> dict[str, Any]:
-    given = prompts(name, OURS[name] * (torch.get_num_threads() if model.device.type == "cpu" else 8))
-    batch = _best_batch(partial(_transformers, model, new=NEW // 4), given)
+def _compare(name: str, precision: str, model: OPTForCausalLM, ceiling: float) -> dict[str, Any]:
+    where = model.device.type
+    given = prompts(name, OURS[name] * torch.get_num_threads() if where == "cpu" else ON_A_GPU)
+    best = _best_batch(partial(_transformers, model, new=NEW // 4), given, BATCHES[where])
     few = given[: PEER_PROMPTS[name]]
-    sides: dict[str, Callable[[np.ndarray], np.ndarray]] = {"ours": partial(_ours, model, name)}
-    sides[f"generate, batches of {batch}"] = partial(_transformers, model)
+    sides: dict[str, tuple[Write, np.ndarray]] = {"ours": (partial(_ours, model, OURS[name]), given)}
+    for batch in dict.fromkeys((best, *ALSO[where])):
+        sides[f"generate, batches of {batch}"] = (partial(_transformers, model), given[:batch])
     with tempfile.TemporaryDirectory() as scratch:
-        if model.device.type == "cpu":
-            sides |= _peers(name, precision, Path(scratch))
-        expected = _transformers(model, given[:batch])
+        if where == "cpu":
+            sides |= {side: (write, few) for side, write in _peers(name, precision, Path(scratch)).items()}
         precise = model.float() if precision == "fp32" else create(name).to(model.device)
-        nats = {"generate": _nats(precise, given[:batch], expected)}
-        for side, write in sides.items():
-            if side.startswith("generate"):
-                continue
-            theirs = given if side == "ours" else few
-            count = min(len(theirs), batch)
-            tokens = write(theirs)[:count]
-            nats[side] = _nats(precise, theirs[:count], tokens)
-            apart = abs(nats[side] - _nats(precise, theirs[:count], expected[:count]))
-            allowed = NATS_APART[precision if side == "ours" else "peer"]
-            if not apart < allowed:
-                raise AssertionError(f"{side} writes other text: {apart:.3f} nats a token from generate's")
-            if side == "ours" and precision == "fp32":
-                equal = float((tokens == expected).all(1).mean())
-                if equal < LEAST_EQUAL:
-                    raise AssertionError(f"only {equal:.0%} of the blocks are those of generate")
-                print(f"{name}, {precision}: {equal:.1%} of {count} blocks equal to generate's token for token")
-        timed = {}
-        for side, write in sides.items():
-            of = given if side == "ours" else given[:batch] if side.startswith("generate") else few
-            timed[side] = partial(_units, write, of)
-        rates = alternate(timed)
-    peer = next(side for side in rates if side.startswith("generate"))
-    per_prompt = generation_flops(SIZES[name]) / 1e9
-    return {
-        "what": f"generation, {name}, {precision}, prompts a second",
-        **rates,
-        "times generate": rates["ours"] / rates[peer],
-        "GFLOP a prompt": per_prompt,
-        "share of the ceiling": rates["ours"] * per_prompt / ceilings[f"{precision} GFLOP/s"],
-        "generate's share": rates[peer] * per_prompt / ceilings[f"{precision} GFLOP/s"],
-        "nats a token": nats,
-    }
+        nats = _check(sides, _transformers(model, given[:best]), precise, name, precision)
+        rates = alternate({side: partial(_units, write, of) for side, (write, of) in sides.items()})
+    row = comparison(f"generation, {name}, {precision}", "prompts", rates, generation_flops(SIZES[name]) / 1e9, ceiling)
+    return {**row, "nats a token": nats}
 
 
-def _ours(model: OPTForCausalLM, name: str, given: np.ndarray) -> np.ndarray:
-    return generate_blocks(
-        model, given, new_tokens=NEW, num_beams=BEAMS, batch_size=OURS[name] * (8 if model.device.type == "cuda" else 1)
-    )[0]
+def _check(
+    sides: Mapping[str, tuple[Write, np.ndarray]],
+    expected: np.ndarray,
+    precise: OPTForCausalLM,
+    name: str,
+    precision: str,
+) -> dict[str, float]:
+    """Each side writes once, which warms it up; its nats a token.
+
+    Args:
+        expected: what `generate` wrote after the first prompts.
+        precise: the model in fp32.
+
+    Raises:
+        AssertionError: a side writes other text than `generate`.
+    """
+    nats = {}
+    for side, (write, given) in sides.items():
+        count = min(len(given), len(expected))
+        tokens = write(given)[:count]
+        nats[side] = _nats(precise, given[:count], tokens)
+        apart = abs(nats[side] - _nats(precise, given[:count], expected[:count]))
+        if not apart < NATS_APART[precision if side == "ours" else "peer"]:
+            raise AssertionError(f"{side} writes other text: {apart:.3f} nats a token from generate's")
+        if side == "ours" and precision == "fp32":
+            equal = float((tokens == expected).all(1).mean())
+            if equal < LEAST_EQUAL:
+                raise AssertionError(f"only {equal:.0%} of the blocks are those of generate")
+            print(f"{name}, {precision}: {equal:.1%} of {count} blocks equal to generate's token for token")
+    return nats
+
+
+def _ours(model: OPTForCausalLM, batch: int, given: np.ndarray) -> np.ndarray:
+    on_a_cpu = model.device.type == "cpu"
+    return generate_blocks(model, given, new_tokens=NEW, num_beams=BEAMS, batch_size=batch if on_a_cpu else None)[0]
 
 
 def _transformers(model: OPTForCausalLM, given: np.ndarray, new: int = NEW) -> np.ndarray:
@@ -99,10 +105,11 @@ def _transformers(model: OPTForCausalLM, given: np.ndarray, new: int = NEW) -> n
     return written[:, given.shape[1] :].cpu().numpy()
 
 
-def _best_batch(write: Callable[[np.ndarray], np.ndarray], given: np.ndarray) -> int:
-    """By one try each; of a fourth of the tokens, which say it as well."""
+def _best_batch(write: Write, given: np.ndarray, batches: Sequence[int]) -> int:
+    """By one try each, after one to warm up; of a fourth of the tokens, which say it as well."""
+    write(given[: batches[0]])
     rates = {}
-    for batch in BATCHES:
+    for batch in batches:
         if batch <= len(given):
             started = time.perf_counter()
             write(given[:batch])
@@ -110,12 +117,15 @@ def _best_batch(write: Callable[[np.ndarray], np.ndarray], given: np.ndarray) ->
     return max(rates, key=rates.__getitem__)
 
 
-def _peers(name: str, precision: str, scratch: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Those that are installed, and can compute in this precision here."""
+def _peers(name: str, precision: str, scratch: Path) -> dict[str, Write]:
+    """Those that are installed, and can compute in this precision here; a bare machine has not what a checkpoint is written with."""
+    from benchmarks import peers
+    from components.families.language.model import save
+
     save(create(name), scratch / "model", None)
     asked = {"threads": torch.get_num_threads(), "new_tokens": NEW, "num_beams": BEAMS}
     kinds = {"fp32": ("float32", "int8"), "bf16": ()}[precision]
-    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    found: dict[str, Write] = {}
     try:
         for kind in kinds:
             write = peers.ctranslate2_generator(scratch / "model", scratch, compute_type=kind, **asked)
@@ -127,7 +137,7 @@ def _peers(name: str, precision: str, scratch: Path) -> dict[str, Callable[[np.n
     return found
 
 
-def _units(write: Callable[[np.ndarray], np.ndarray], given: np.ndarray) -> float:
+def _units(write: Write, given: np.ndarray) -> float:
     return len(write(given))
 
 

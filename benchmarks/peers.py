@@ -1,6 +1,6 @@
 """Beam search of OPT on a CPU by other engines: CTranslate2 and OpenVINO GenAI, each as one function of prompts.
 
-Neither is among the project's dependencies: `pip install ctranslate2==4.8.5 openvino-genai==2026.4.1.0` beside them.
+Neither is among the project's dependencies: `make peers` installs both.
 Tokens are ids throughout, so a model needs no tokenizer. Both engines ban `</s>` before they normalise the
 probabilities of a step, transformers and this project after it: where the model gives `</s>` a probability that
 varies, scores and with them the best beam can differ by that alone.

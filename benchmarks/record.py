@@ -1,6 +1,7 @@
 """What was measured, with the commit, the day, the machine and the versions, as JSON beside the benchmarks."""
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-CORES = 2
+import torch
+
 PACKAGES = ("torch", "transformers", "numpy", "deepspeed", "ctranslate2", "openvino-genai", "scikit-learn")
 
 
@@ -17,7 +19,7 @@ def record(name: str, results: Sequence[dict[str, Any]]) -> None:
     content = {
         "commit": _commit(),
         "date": str(date.today()),
-        "machine": f"{CORES} cores of {_processor()}",
+        "machine": _machine(),
         "versions": {package: found for package in PACKAGES if (found := _version(package))},
         "results": results,
     }
@@ -42,11 +44,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    """The GPU if there is one, else the CPU."""
-    import torch
-
+def _machine() -> str:
+    """The GPU if there is one, else the cores that this process may use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    named = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return f"{cores} cores of {next(named, platform.processor())}"

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from benchmarks.record import CORES, record
+from benchmarks.record import record
 from components.families.gaussian.family import GaussianFamily
 from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily
@@ -31,6 +31,7 @@ from components.recursion.records import Chain
 from components.recursion.trajectory import _compute
 from components.regimes import Regime
 
+CORES = 2
 LEAST_P = 0.001
 TURNS = 3
 QUARTILES = (0.25, 0.5, 0.75)

@@ -2,19 +2,23 @@
 engine against ours."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.measure import alternate, forget_memory
+from benchmarks.measure import alternate, comparison, forget_memory, table
 from benchmarks.models import PROMPT, SIZES, create, prompts
-from components.families.device import keep_memory
-from components.families.language.model import flops_per_token
+from components.families.device import Precision, device, keep_memory
+from components.families.language.architecture import flops_per_token
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine
 
-BLOCKS = {"OPT-125m": 16, "between": 32, "laptop": 32}
+BLOCKS = {
+    "cpu": {"OPT-125m": 16, "between": 32, "laptop": 32},
+    "cuda": {"OPT-125m": 128, "between": 128, "laptop": 128},
+}
 STEPS = {"OPT-125m": 1, "between": 5, "laptop": 20}
 RATE, DECAY = 2e-5, 0.01
 EQUAL = {"fp32": 1e-4, "bf16": 1e-3}
@@ -24,49 +28,36 @@ def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
     rows = []
     for name in SIZES:
         for precision in ("bf16", "fp32"):
-            rows += [_row(name, precision, ceilings)]
-            print(rows[-1])
+            rows.append(_compare(name, precision, ceilings[f"{precision} GFLOP/s"]))
+            print(table(rows[-1:]), flush=True)
     return rows
 
 
-def _row(name: str, precision: str, ceilings: dict[str, float]) -> dict[str, Any]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ids = torch.from_numpy(prompts(name, BLOCKS[name])).long().to(device)
-    recipe = Recipe(1, RATE, RATE, DECAY, len(ids), "last", "bf16" if precision == "bf16" else "fp32")
+def _compare(name: str, precision: Precision, ceiling: float) -> dict[str, Any]:
+    where = device()
+    ids = torch.from_numpy(prompts(name, BLOCKS[where.type][name])).long().to(where)
+    recipe = Recipe(1, RATE, RATE, DECAY, len(ids), "last", precision)
     batches = Batches.cut(recipe, len(ids), 1)
-    steps = {"published": _published(name, ids, precision)}
-    steps["ours"] = _ours(TorchEngine(create(name).train(), recipe, batches, device), ids, precision)
+    steps = {"ours": _ours(TorchEngine(create(name).train(), recipe, batches, where), ids, precision)}
+    steps["as published"] = _published(name, ids, precision)
     if find_spec("deepspeed"):
         from components.families.language.deepspeed_engine import DeepSpeedEngine
 
-        engine = DeepSpeedEngine(create(name).train(), recipe, batches, 0, device)
-        steps["ours, DeepSpeed"] = _ours(engine, ids, precision)
+        engine = DeepSpeedEngine(create(name).train(), recipe, batches, 1, where)
+        steps["ours under DeepSpeed, ZeRO 1"] = _ours(engine, ids, precision)
     losses = {side: [step() for _ in range(3)] for side, step in steps.items()}
     for side, values in losses.items():
-        apart = max(abs(a / b - 1) for a, b in zip(values, losses["published"], strict=True))
+        apart = max(abs(a / b - 1) for a, b in zip(values, losses["as published"], strict=True))
         if apart > EQUAL[precision]:
-            raise AssertionError(f"{side} trains otherwise: losses {values} against {losses['published']}")
-    rates = alternate(
-        {side: lambda step=step, side=side: _several(step, side, STEPS[name]) for side, step in steps.items()}
-    )
-    flops = 3 * flops_per_token(SIZES[name]) * PROMPT * len(ids) / 1e9
-    ceiling = ceilings[f"{precision} GFLOP/s"]
-    row = {
-        "what": f"fine-tuning step, {name}, {precision}, {len(ids)} blocks, steps a second",
-        **rates,
-        "times the published": rates["ours"] / rates["published"],
-        "GFLOP a step": flops,
-        "share of the ceiling": rates["ours"] * flops / ceiling,
-        "the published one's share": rates["published"] * flops / ceiling,
-    }
-    if "ours, DeepSpeed" in rates:
-        row["DeepSpeed's time, of the plain engine's"] = rates["ours"] / rates["ours, DeepSpeed"]
-    return row
+            raise AssertionError(f"{side} trains otherwise: losses {values} against {losses['as published']}")
+    rates = alternate({side: partial(_several, step, side, STEPS[name]) for side, step in steps.items()})
+    gflop = 3 * flops_per_token(SIZES[name]) * PROMPT * len(ids) / 1e9
+    return comparison(f"fine-tuning, {name}, {precision}, {len(ids)} blocks", "steps", rates, gflop, ceiling)
 
 
 def _several(step: Callable[[], float], side: str, steps: int) -> float:
     """Freed memory is kept for the next step on our side, as our workers do, and not on the published one's."""
-    if side == "published":
+    if side == "as published":
         forget_memory()
     else:
         keep_memory()

@@ -1,4 +1,4 @@
-"""Two one-thread processes against one, and the memory that generation takes."""
+"""Two one-thread processes against one, as a study on two cores runs them, and the memory that generation takes."""
 
 import multiprocessing
 import resource
@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import TURNS
+from benchmarks.measure import TURNS, table
 from benchmarks.models import BEAMS, NEW, create, prompts
-from components.families.language.beam_search import generate_blocks
+from components.families.language.beam_search import PROMPTS_AT_ONCE, generate_blocks
 
 PROMPTS = {"OPT-125m": 16, "laptop": 256}
 
@@ -25,19 +25,20 @@ def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
             for _ in range(TURNS):
                 for workers in rates:
                     started = time.perf_counter()
-                    peaks = list(pool.map(_write, [name] * workers, [count] * workers))
+                    list(pool.map(_write, [name] * workers, [count] * workers))
                     rates[workers].append(workers * count / (time.perf_counter() - started))
+            peak = pool.submit(_write, name, PROMPTS_AT_ONCE["cpu"]).result()
         one, two = (statistics.median(values) for values in rates.values())
         rows.append(
             {
-                "what": f"generation by one-thread processes, {name}, fp32, prompts a second",
-                "one": one,
-                "two": two,
+                "what": f"generation by one-thread processes, {name}, fp32",
+                "one, prompts a second": one,
+                "two, prompts a second": two,
                 "times": two / one,
-                "peak resident MiB of a process": max(peaks),
+                f"peak resident MiB of one with {PROMPTS_AT_ONCE['cpu']} prompts": peak,
             }
         )
-        print(rows[-1])
+        print(table(rows[-1:]), flush=True)
     return rows
 
 

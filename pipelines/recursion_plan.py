@@ -15,6 +15,7 @@ from components.config.errors import BadInput
 from components.config.settings import ConditionSettings, RecursionSettings
 from components.corpus import hub
 from components.families.device import precision
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
@@ -66,7 +67,7 @@ class Plan:
         return work.pop(BASE, 0.0) + sum(work.values()) / self.side_by_side
 
 
-def check_settings(settings: RecursionSettings) -> opt.ModelSize | None:
+def check_settings(settings: RecursionSettings) -> architecture.ModelSize | None:
     """What can be refused before any text is read; gives the size of the model that `model.name` names.
 
     Raises:
@@ -88,7 +89,7 @@ def check_settings(settings: RecursionSettings) -> opt.ModelSize | None:
     return size
 
 
-def _size_by_name(settings: RecursionSettings) -> opt.ModelSize:
+def _size_by_name(settings: RecursionSettings) -> architecture.ModelSize:
     """The named model's size. Where both it and the data are out of reach, one line says so of both."""
     try:
         return opt.check(str(settings.model.name))
@@ -113,7 +114,7 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
     return phase(store, "corpus", inputs, lambda out, _: corpus.prepare(settings.corpus, tokenizer, out))
 
 
-def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: opt.ModelSize | None) -> Plan:
+def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
     """Base model, chains and costs.
 
     Raises:
@@ -186,15 +187,15 @@ def _family(plain: LanguageFamily, condition: ConditionSettings) -> LanguageFami
     return replace(plain, recipe=recipe, decoding=decoding)
 
 
-def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> opt.ModelSize:
+def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> architecture.ModelSize:
     model = settings.model
     rows = model.vocabulary_size or -(-data.vocabulary_size // 64) * 64
-    return opt.ModelSize(
+    return architecture.ModelSize(
         rows, model.hidden_size, model.layers, model.heads, model.ffn_size, model.positions, model.dropout
     )
 
 
-def _check_fit(settings: RecursionSettings, size: opt.ModelSize, data: corpus.Corpus) -> None:
+def _check_fit(settings: RecursionSettings, size: architecture.ModelSize, data: corpus.Corpus) -> None:
     if data.vocabulary_size > size.vocabulary_size:
         raise BadInput(
             "tokenizer",
@@ -223,7 +224,7 @@ def _check_fit(settings: RecursionSettings, size: opt.ModelSize, data: corpus.Co
 
 def _costs(
     settings: RecursionSettings,
-    size: opt.ModelSize,
+    size: architecture.ModelSize,
     data: corpus.Corpus,
     base: BaseWork | None,
     chains: Sequence[ChainWork[LanguageFamily]],
@@ -271,7 +272,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     size = plan.chains[0].family.size
     chains = [plan.costs[work.chain.identity] for work in plan.chains]
     total = [cost for costs in plan.costs.values() for cost in costs]
-    parameters = opt.parameter_count(size)
+    parameters = architecture.parameter_count(size)
     console.print(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
         f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"

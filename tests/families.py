@@ -10,7 +10,7 @@ from components.config.settings import CorpusSettings
 from components.config.small_families import ImagesSettings
 from components.families.discrete.family import DiscreteFamily
 from components.families.gaussian.family import GaussianFamily
-from components.families.language import model as opt
+from components.families.language import architecture
 from components.families.language.decoding import Decoding
 from components.families.language.family import LanguageFamily
 from components.families.language.training import Recipe
@@ -22,7 +22,7 @@ from components.families.vae.training import Recipe as VaeRecipe
 from components.store import Store
 
 BLOCKS, LENGTH = 48, 16
-SIZE = opt.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
+SIZE = architecture.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
 RECIPE = Recipe(2, 5e-3, 1e-6, 0.01, 16, "best")
 DECODING = Decoding(3, 1.0, "fp32", 16)
 CHAINS, ROWS = 6, 20

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.families.language import architecture
 from components.families.language import model as opt
 from pipelines.recursion import recursion
 from pipelines.study import run_command
@@ -151,7 +152,7 @@ def heads_that_do_not_divide(here: Path) -> list[str]:
 
 def tokenizer_of_ones_own_for_a_given_model(here: Path) -> list[str]:
     """The preset trains a tokenizer, whose ids mean nothing to a model that has learnt others."""
-    opt.save(opt.create(opt.ModelSize(512, 16, 1, 2, 32, 64, 0.0), 0), here / "model", None)
+    opt.save(architecture.create(architecture.ModelSize(512, 16, 1, 2, 32, 64, 0.0), 0), here / "model", None)
     return enough_text(here, "--model.name", str(here / "model"))
 
 

@@ -322,14 +322,14 @@ def test_without_a_compiler_the_same_blocks_are_written_and_it_is_said(
     np.testing.assert_allclose(same_scores, scores, rtol=1e-5)
 
 
-def test_as_many_prompts_are_decoded_together_as_fit_into_half_of_the_free_memory(
+def test_as_many_prompts_are_decoded_together_as_fit_into_the_memory_planned_for_a_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     # 2 layers x 2 x 115 slots x 32 numbers, 5 x 80 logits, 2 x 20 x (4 x 32 + 64) numbers on their way: 4 bytes each
     a_prompt = 4 * (14720 + 400 + 7680)
-    for free, expected in ((0, 1), (2 * 2 * 10 * a_prompt, 10), (10**12, 64)):
-        monkeypatch.setattr("components.families.language.beam_search.free_memory", lambda device, free=free: free)
+    for planned, expected in ((0, 1), (2 * 10 * a_prompt, 10), (10**12, 64)):
+        monkeypatch.setattr("components.families.language.beam_search.planned_memory", lambda device, p=planned: p)
         assert prompts_at_once(Network(random_model(0)), 20, 20, num_beams=5) == expected
 
 

@@ -1,13 +1,17 @@
 """The benchmarks run, count operations as torch does, and print no speed where outputs are wrong."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import generation, measure, models, scoring, training
+from benchmarks import generation, measure, models, paper_generation, scoring, training
 from benchmarks.__main__ import main
-from components.families.language.model import ModelSize
+from components.families.language.architecture import ModelSize
 
 CEILINGS = {"fp32 GFLOP/s": 100.0, "bf16 GFLOP/s": 200.0, "copy GB/s": 10.0}
 TINY = ModelSize(96, 32, 2, 2, 64, 128, 0.0)
@@ -20,24 +24,72 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "SIZES", {"tiny": TINY})
     monkeypatch.setattr(generation, "OURS", {"tiny": 4})
     monkeypatch.setattr(generation, "PEER_PROMPTS", {"tiny": 4})
-    monkeypatch.setattr(generation, "BATCHES", (4,))
-    monkeypatch.setattr(scoring, "BLOCKS", {"tiny": 8})
-    monkeypatch.setattr(training, "BLOCKS", {"tiny": 4})
+    monkeypatch.setattr(generation, "BATCHES", {"cpu": (4,)})
+    monkeypatch.setattr(scoring, "BLOCKS", {"cpu": {"tiny": 8}})
+    monkeypatch.setattr(training, "BLOCKS", {"cpu": {"tiny": 4}})
     monkeypatch.setattr(training, "STEPS", {"tiny": 1})
     monkeypatch.setattr(training, "find_spec", lambda name: None)  # DeepSpeed has tests of its own
 
 
-def test_every_pair_is_measured_with_its_share_of_the_ceiling() -> None:
+def test_every_side_is_measured_with_its_share_of_the_ceiling_and_stands_in_the_table() -> None:
     for section in (generation, scoring, training):
         rows = section.run(CEILINGS)
-        assert rows
+        assert {row["what"].split(", ")[2][:4] for row in rows} == {"fp32", "bf16"}
         for row in rows:
-            assert 0 < row["share of the ceiling"] < 1
-            assert row[next(name for name in row if name.startswith("times"))] > 0
+            assert len(row["rates"]) >= 2
+            for side, rate in row["rates"].items():
+                assert row["ours is so many times"][side] == pytest.approx(row["rates"]["ours"] / rate)
+                assert "int8" in side or 0 < row["share of the ceiling"][side] < 1
+                assert f"  {side} " in measure.table([row])
+
+
+def test_a_generation_of_the_papers_size_is_measured_by_phase_and_wants_a_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paper_generation, "BATCH", 8)
+    row = paper_generation.generation("tiny", 40, 8, "fp32")
+    phases = [row[f"seconds of {phase}"] for phase in ("fit", "sample", "measure")]
+    assert min(phases) > 0
+    assert row["seconds"] == pytest.approx(sum(phases))
+    if not torch.cuda.is_available():
+        assert paper_generation.run(CEILINGS) == []
+        assert "wants a GPU" in capsys.readouterr().out
+
+
+def test_a_machine_with_torch_transformers_and_numpy_alone_can_run_the_benchmark() -> None:
+    program = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"ray", "mlflow", "deepspeed", "pyarrow", "pydantic", "omegaconf"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from benchmarks import measure, models, scoring, training, generation, workers, study, paper_generation
+from components.families.language.architecture import ModelSize
+
+tiny = {"tiny": ModelSize(96, 32, 2, 2, 64, 128, 0.0)}
+for module in (models, scoring):
+    module.SIZES = tiny
+scoring.BLOCKS, measure.TURNS = {"cpu": {"tiny": 4}}, 1
+print(len(scoring.run({"fp32 GFLOP/s": 1.0, "bf16 GFLOP/s": 1.0})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("2")
+
+
+def test_ceilings_are_rates_of_this_machine() -> None:
+    limits = measure.ceilings()
+    assert set(limits) == set(CEILINGS)
+    assert all(value > 0.1 for value in limits.values())
 
 
 def test_no_speed_is_printed_where_blocks_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "_ours", lambda model, name, given: np.full((len(given), models.NEW), 5, np.int32))
+    monkeypatch.setattr(generation, "_ours", lambda model, batch, given: np.full((len(given), models.NEW), 5, np.int32))
     with pytest.raises(AssertionError, match="ours writes other text"):
         generation.run(CEILINGS)
 
@@ -56,5 +108,5 @@ def test_operations_of_scoring_are_those_that_torch_counts() -> None:
 def test_an_unknown_section_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["speed"]) == 2
     assert capsys.readouterr().err == (
-        "sections: speed is none of generation, scoring, training, workers, study, small_families, vae\n"
+        "sections: speed is none of generation, scoring, training, workers, study, paper_generation, small_families, vae\n"
     )

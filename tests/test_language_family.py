@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
@@ -78,7 +79,7 @@ def train_model_on(rows: np.ndarray, family: LanguageFamily, generation: Generat
     from components.recursion.generation import _random
 
     seed = int(_random(generation.chain, generation.index, "fit").generate_state(1)[0])
-    model = opt.create(SIZE, seed)
+    model = architecture.create(SIZE, seed)
     engine = TorchEngine(model, RECIPE, Batches.cut(RECIPE, len(rows), 1), torch.device("cpu"))
     weights, _ = fine_tune(
         engine,
@@ -138,7 +139,7 @@ def test_a_synthetic_set_carries_its_text_beside_its_tokens(family, generations)
 @pytest.mark.parametrize("start", ["generation0", "previous", "pretrained"])
 def test_every_start_but_scratch_begins_at_the_weights_it_names(family, tmp_path, start):
     """The loss before the first step (validation, epoch 0) is that of the model named."""
-    opt.save(opt.create(SIZE, 9), tmp_path / "base" / "model", None)
+    opt.save(architecture.create(SIZE, 9), tmp_path / "base" / "model", None)
     given = replace(family, pretrained=("b" * 64, tmp_path / "base"))
     chain = run(given, tmp_path / "store", 2, Regime("replace"), start)
     folders = {
@@ -161,7 +162,9 @@ def test_the_subsample_and_accumulate_regimes_train_on_blocks_too(family, tmp_pa
 
 
 def fit(family: LanguageFamily, recipe: Recipe, out: Path) -> dict[str, float]:
-    return train_model(opt.create(SIZE, 0), family.corpus.train, family, recipe, 0, out, Peers(), lambda *_: None)
+    return train_model(
+        architecture.create(SIZE, 0), family.corpus.train, family, recipe, 0, out, Peers(), lambda *_: None
+    )
 
 
 def test_weights_that_do_not_move_are_refused(family, tmp_path):
@@ -199,7 +202,7 @@ def test_a_synthetic_set_of_the_wrong_shape_or_with_forbidden_tokens_is_refused(
 @pytest.mark.parametrize("penalty", [1.0, 3.0])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precision):
-    model = opt.create(SIZE, 3)
+    model = architecture.create(SIZE, 3)
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(6)  # far from uniform, so that greedy and beam search part
@@ -242,7 +245,7 @@ def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, 
 def parting_model(prompts: np.ndarray):
     """Random weights, far from uniform, with which greedy and beam search part after each of these prompts."""
     for seed in range(50):
-        model = opt.create(SIZE, seed)
+        model = architecture.create(SIZE, seed)
         with torch.no_grad():
             for weight in model.parameters():
                 weight.mul_(6)

@@ -23,16 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig, OPTForC
 
 from components.config.errors import BadInput
 from components.corpus import hub
-from components.families.language.model import (
-    ModelSize,
-    check,
-    create,
-    flops_per_token,
-    load,
-    parameter_count,
-    save,
-    weights_digest,
-)
+from components.families.language.architecture import ModelSize, create, flops_per_token, parameter_count
+from components.families.language.model import check, load, save, weights_digest
 from tests.ports import closed_port
 
 SIZE = ModelSize(vocabulary_size=96, hidden_size=32, layers=2, heads=4, ffn_size=48, positions=40, dropout=0.1)

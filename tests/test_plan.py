@@ -8,6 +8,7 @@ import pytest
 
 from components import config
 from components.config.settings import RecursionSettings
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE
 from components.families.language.cost import measure_rates
@@ -78,7 +79,7 @@ def test_without_a_base_every_generation_starts_from_random_weights(store: Store
 
 def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Store, tmp_path: Path) -> None:
     corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).place
-    given = opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0)
+    given = architecture.create(architecture.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0)
     opt.save(given, tmp_path / "model", corpus_folder / "tokenizer")
     planned = plan(store, "--model.name", str(tmp_path / "model"), "--tokenizer", "None")
     family = planned.chains[0].family
@@ -94,7 +95,11 @@ def test_a_models_folder_may_be_named_from_where_the_command_is_given(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus_folder = prepare_corpus(config.load(RecursionSettings, ["--preset", "smoke"]), store).place
-    opt.save(opt.create(opt.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0), tmp_path / "model", corpus_folder / "tokenizer")
+    opt.save(
+        architecture.create(architecture.ModelSize(512, 24, 1, 2, 48, 64, 0.0), 0),
+        tmp_path / "model",
+        corpus_folder / "tokenizer",
+    )
     monkeypatch.chdir(tmp_path)
     planned = plan(store, "--model.name", "model", "--tokenizer", "None")
     assert planned.base is not None
@@ -114,7 +119,7 @@ def test_twice_the_epochs_cost_twice_the_fit_and_nothing_else(store: Store) -> N
         kind: once.seconds[kind] for kind in ("sample", "measure")
     }
     # 3 forwards a trained token, 1 epoch of 32 blocks of 16 tokens; and the validation split once more
-    forward = opt.flops_per_token(planned.chains[0].family.size)
+    forward = architecture.flops_per_token(planned.chains[0].family.size)
     assert twice.flops - once.flops == pytest.approx(forward * (3 * 32 + len(planned.corpus.validation)) * 16)
 
 

@@ -10,8 +10,9 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language.deepspeed_engine import DeepSpeedEngine
+from components.families.language.objective import Objective
 from components.families.language.perplexity import token_losses
-from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
+from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
 
 RECIPE = Recipe(2, 3e-3, 1e-6, 0.01, 16, "best")
 CPU = torch.device("cpu")
@@ -97,6 +98,48 @@ def test_the_size_of_a_micro_batch_changes_only_rounding(blocks, micro):
     _, whole = train("torch", RECIPE, blocks)
     _, pieces = train("torch", replace(RECIPE, micro_batch_size=micro), blocks)
     assert np.allclose([row[2] for row in pieces.losses], [row[2] for row in whole.losses], rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_what_a_block_takes_is_counted_as_no_less_than_autograd_keeps_of_it_and_not_much_more(precision, monkeypatch):
+    model = small_model(dropout=0.1)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    objective = Objective(model).train()
+
+    def kept(count: int) -> int:
+        storages = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        ids = torch.randint(4, 64, (count, 32))
+        with (
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16),
+        ):
+            loss = objective(ids)
+        assert loss.requires_grad
+        return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in weights)
+
+    a_block = (kept(40) - kept(8)) / 32
+    fixed = 20 * sum(parameter.numel() for parameter in model.parameters()) + 8 * 1024 * 64
+    asked = []
+
+    def planned(device: torch.device, *, free: bool) -> int:
+        asked.append(free)
+        return int(fixed + 100 * a_block)
+
+    monkeypatch.setattr("components.families.language.training.planned_memory", planned)
+    assert 100 / 3 < blocks_at_once(model, 32, CPU) <= 100
+    assert asked == [False]  # with dropout: by the machine, not by what others leave free
+    blocks_at_once(small_model(), 32, CPU)
+    assert asked == [False, True]
+
+
+def test_a_machine_too_small_for_the_model_is_still_given_one_block_at_a_time(monkeypatch):
+    monkeypatch.setattr("components.families.language.training.planned_memory", lambda device, free: 0)
+    assert blocks_at_once(small_model(), 32, CPU) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])

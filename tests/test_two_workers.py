@@ -16,6 +16,7 @@ import torch.multiprocessing as multiprocessing
 
 from components import corpus
 from components.config.settings import CorpusSettings
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding
 from components.families.language.family import LanguageFamily, exchange, train_model
@@ -42,7 +43,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
         (text / f"{split}.txt").write_text("".join(chosen))
     settings = CorpusSettings(path=str(text), block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300)
     corpus.prepare(settings, "train", folder)
-    size = opt.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
+    size = architecture.ModelSize(320, 16, 2, 2, 32, 2 * LENGTH, 0.0)
     return LanguageFamily(folder, size, None, RECIPE, Decoding(3, 1.0, "fp32", 16), "torch", 0)
 
 
@@ -55,7 +56,7 @@ def generation(family: LanguageFamily, folder: Path, peers: Peers) -> Generation
 def train(family: LanguageFamily, engine: str, out: Path, peers: Peers) -> None:
     name = "torch" if engine == "torch" else "deepspeed"
     under = replace(family, engine=name, zero_stage=ENGINES[engine])
-    model = opt.create(family.size, seed=0)
+    model = architecture.create(family.size, seed=0)
     train_model(model, family.corpus.train, under, RECIPE, 0, out, peers, lambda *_: None)
 
 

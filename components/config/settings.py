@@ -92,7 +92,7 @@ class TrainSettings(Section):
     final_learning_rate: Annotated[float, Field(ge=0)] = 1e-6
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch_size: Count = Field(128, description="blocks an optimiser step, over all workers")
-    micro_batch_size: Count | None = Field(None, description="blocks a worker holds at once (the whole share if empty)")
+    micro_batch_size: Count | None = Field(None, description="blocks a worker holds at once (if empty, as many as fit)")
     start: Start = Field("pretrained", description="the weights that every generation starts from")
     keep: Keep = Field(
         "best", description="the checkpoint kept: lowest loss on the original validation split, or the last"

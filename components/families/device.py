@@ -42,10 +42,22 @@ def keep_memory(bytes_kept: int = 2**30) -> None:
         libc.mallopt(top_pad, bytes_kept // 4)
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken there; on a CPU the system's estimate, or less if a container's limit is closer."""
+def planned_memory(device: torch.device, *, free: bool = True) -> int:
+    """Bytes that a process may plan with: half of what can still be taken, on a CPU a core's share for each of its threads,
+    since other workers may be about to take theirs.
+
+    Args:
+        free: of the memory that is free now; else of all that the machine has, which is the same whenever it is asked.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return torch.cuda.mem_get_info(device)[0 if free else 1] // 2
+    known = free_memory() if free else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return known * min(torch.get_num_threads(), cores) // cores // 2
+
+
+def free_memory() -> int:
+    """Bytes of the machine's memory that can still be taken: the system's estimate, or less if a container's limit is closer."""
     if not (known := Path("/proc/meminfo")).exists():
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     lines = dict(line.split(":") for line in known.read_text().splitlines())

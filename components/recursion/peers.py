@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
@@ -36,3 +37,11 @@ class Peers:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def least(self, value: int) -> int:
+        """The smallest of all ranks' values, on every rank."""
+        if self.size == 1:
+            return value
+        smallest = torch.tensor(value)
+        dist.all_reduce(smallest, dist.ReduceOp.MIN)
+        return int(smallest)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.families.device import device
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.family import FORMATS, LanguageFamily, exchange, train_model
 from components.families.language.perplexity import perplexity, token_losses
@@ -77,7 +78,7 @@ class BaseWork:
             opt.save(opt.load(self.name), out / "model", corpus.tokenizer_folder)
         elif not self.name:
             blocks = _spread(corpus.pretrain, self.blocks)
-            model = opt.create(self.family.size, BASE_SEED)
+            model = architecture.create(self.family.size, BASE_SEED)
             metrics = train_model(model, blocks, self.family, self.recipe, BASE_SEED, out, peers, progress)
         peers.barrier()  # the model is there
         model = opt.load(out / "model").to(device()).eval()

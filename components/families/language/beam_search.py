@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from components.families.device import free_memory
+from components.families.device import planned_memory
 from components.families.language import kernels
 from components.families.language.ancestry import Ancestry
 from components.families.language.network import Network, side_by_side
@@ -22,7 +22,6 @@ TOP_K_GROUP = 32
 PROMPTS_AT_ONCE = {"cpu": 64, "cuda": 256}
 """Decoded together by a thread or a GPU, where there is memory: on a CPU within 5 % of the fastest of 16 to 128, at the
 laptop's size and at OPT-125m's; on a GPU not measured yet."""
-MEMORY_SHARE = 0.5
 
 
 def generate_blocks(
@@ -74,14 +73,14 @@ def generate_blocks(
 
 
 def prompts_at_once(network: Network, prompt_length: int, new_tokens: int, num_beams: int) -> int:
-    """As many prompts as are fast together and fit into half of the memory that is free, all threads' batches included."""
+    """As many prompts as are fast together and fit into the memory that a process may plan with, all threads' batches included."""
     config, device = network.config, network.device
     slots = prompt_length + (new_tokens - 1) * num_beams
     cached = 2 * config.num_hidden_layers * slots * config.hidden_size
     passing = num_beams * config.vocab_size + 2 * prompt_length * (4 * config.hidden_size + config.ffn_dim)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    fitting = MEMORY_SHARE * free_memory(device) / (threads * network.dtype.itemsize * (cached + passing))
-    return max(1, min(PROMPTS_AT_ONCE[device.type], int(fitting)))
+    fitting = planned_memory(device) // (threads * network.dtype.itemsize * (cached + passing))
+    return max(1, min(PROMPTS_AT_ONCE[device.type], fitting))
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from components.families.device import Precision
-from components.families.language import model as opt
+from components.families.language import architecture
 from components.families.language.beam_search import generate_blocks
 from components.families.language.perplexity import token_losses
 from components.families.language.training import Batches, Recipe, TorchEngine, fine_tune
@@ -26,7 +26,12 @@ class Rates:
 
 
 def measure_rates(
-    size: opt.ModelSize, block_size: int, num_beams: int, batch_size: int, fitted_in: Precision, sampled_in: Precision
+    size: architecture.ModelSize,
+    block_size: int,
+    num_beams: int,
+    batch_size: int,
+    fitted_in: Precision,
+    sampled_in: Precision,
 ) -> Rates:
     """About a second of the real work on one thread of this machine, with random weights of the study's size.
 
@@ -37,7 +42,7 @@ def measure_rates(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model = opt.create(size, seed=0)
+        model = architecture.create(size, seed=0)
         writer = deepcopy(model).to(torch.bfloat16 if sampled_in == "bf16" else torch.float32)
         blocks = np.random.default_rng(0).integers(4, size.vocabulary_size, (4, block_size), dtype=np.int32)
 
@@ -84,7 +89,7 @@ class GenerationCost:
 
 
 def generation_cost(
-    size: opt.ModelSize,
+    size: architecture.ModelSize,
     rates: Rates,
     recipe: Recipe,
     num_beams: int,
@@ -103,7 +108,7 @@ def generation_cost(
     generated, test = prompts * block_size, test_blocks * block_size
     trained = recipe.epochs * training_blocks * block_size
     validated = (recipe.epochs if recipe.keep == "best" else 1) * validation_blocks * block_size
-    forward = opt.flops_per_token(size)
+    forward = architecture.flops_per_token(size)
     seconds = {
         "compose": 0.0,
         "fit": (trained / rates.fit + validated / rates.measure) / workers,
@@ -111,6 +116,6 @@ def generation_cost(
         "measure": (generated + test) / rates.measure / workers,
     }
     flops = forward * (3 * trained + validated + (1 + num_beams) * generated + generated + test)
-    weights = 4 * opt.parameter_count(size)
+    weights = 4 * architecture.parameter_count(size)
     bytes_ = weights + generated * 4 + generated * 4  # fp32 weights, token ids, their text
     return GenerationCost(seconds, trained, generated, flops, bytes_)

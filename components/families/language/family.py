@@ -6,7 +6,7 @@ blocks, rank 0 puts the shares together and writes them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
 from components.families.device import device
+from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.deepspeed_engine import DeepSpeedEngine
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
-from components.families.language.training import Batches, Engine, Recipe, TorchEngine, fine_tune
+from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
 from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
 from components.recursion.family import GuardFailure, Pool, Progress, Step
 from components.recursion.peers import Peers
@@ -53,7 +54,7 @@ class LanguageFamily:
     """
 
     corpus_folder: Path
-    size: opt.ModelSize
+    size: architecture.ModelSize
     pretrained: tuple[str, Path] | None
     recipe: Recipe
     decoding: Decoding
@@ -116,7 +117,7 @@ class LanguageFamily:
         """
         training = gather_rows(composed, self.real(), pool, self.samples)
         seed = int(step.random.generate_state(1)[0])
-        model = opt.load(start / "model", dropout=self.size.dropout) if start else opt.create(self.size, seed)
+        model = opt.load(start / "model", dropout=self.size.dropout) if start else architecture.create(self.size, seed)
         return train_model(
             model, training, self, self.recipe, seed, out, step.peers, step.progress, _validation_loss_of(start)
         )
@@ -231,6 +232,8 @@ def train_model(
     Raises:
         GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
     """
+    if recipe.micro_batch_size is None:
+        recipe = replace(recipe, micro_batch_size=peers.least(blocks_at_once(model, training.shape[1], device())))
     batches = Batches.cut(recipe, len(training), peers.size)
     engine: Engine
     if family.engine == "deepspeed":

@@ -17,7 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import OPTForCausalLM
 
-from components.families.language.objective import Objective
+from components.families.device import planned_memory
+from components.families.language.objective import ROWS_AT_ONCE, Objective
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,21 @@ class Batches:
                     share[piece * self.micro : (piece + 1) * self.micro],
                     self.accumulation * self.workers / len(batch),
                 )
+
+
+def blocks_at_once(model: OPTForCausalLM, length: int, device: torch.device) -> int:
+    """Blocks of `length` tokens whose micro-batch fits into the memory that a process may plan with; at least 1.
+
+    Counted are 4 bytes for every number that the backward pass needs of a token, what the optimiser will hold, and the
+    logits in use. Dropout's masks go by micro-batch: with it the answer depends on the machine, not on the hour.
+    """
+    config = model.config
+    a_layer = 10 * config.hidden_size + 2 * config.ffn_dim + 3 * config.num_attention_heads * length
+    a_block = 4 * length * (config.num_hidden_layers + 1) * a_layer
+    state = 20 * sum(parameter.numel() for parameter in model.parameters())  # gradient, two moments, weights kept twice
+    logits = 8 * ROWS_AT_ONCE * config.vocab_size
+    planned = planned_memory(device, free=not config.dropout)
+    return max(1, (planned - state - logits) // a_block)
 
 
 class Engine(Protocol):

@@ -17,12 +17,17 @@ TURNS = 5
 SQUARE = {"cpu": 2048, "cuda": 8192}
 
 
-def alternate(sides: Mapping[str, Callable[[], float]], turns: int | None = None) -> dict[str, float]:
-    """Median units a second of each side; a call does its work once and says how many units that was. Sides take turns, after
-    the caller has had each do its work once."""
+def alternate(
+    sides: Mapping[str, Callable[[], float]], before: Callable[[str], object] = lambda side: None
+) -> dict[str, float]:
+    """Median units a second of each side; a call does its work once and says how many units that was.
+
+    Sides take turns, after the caller has had each do its work once; what `before` does with a side's name is not timed.
+    """
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(turns or TURNS):
+    for _ in range(TURNS):
         for name, side in sides.items():
+            before(name)
             started = time.perf_counter()
             units = side()
             rates[name].append(units / (time.perf_counter() - started))

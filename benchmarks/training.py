@@ -43,27 +43,35 @@ def _compare(name: str, precision: Precision, ceiling: float) -> dict[str, Any]:
     if find_spec("deepspeed"):
         from components.families.language.deepspeed_engine import DeepSpeedEngine
 
-        engine = DeepSpeedEngine(create(name).train(), recipe, batches, 1, where)
-        steps["ours under DeepSpeed, ZeRO 1"] = _ours(engine, ids, precision)
+        engine = DeepSpeedEngine(create(name).train(), recipe, batches, 0, where)  # as a study with one worker does
+        steps["ours under DeepSpeed"] = _ours(engine, ids, precision)
     losses = {side: [step() for _ in range(3)] for side, step in steps.items()}
     for side, values in losses.items():
         apart = max(abs(a / b - 1) for a, b in zip(values, losses["as published"], strict=True))
         if apart > EQUAL[precision]:
             raise AssertionError(f"{side} trains otherwise: losses {values} against {losses['as published']}")
-    rates = alternate({side: partial(_several, step, side, STEPS[name]) for side, step in steps.items()})
+    rates = alternate(
+        {side: partial(_several, step, STEPS[name]) for side, step in steps.items()},
+        before=lambda side: _settle(side, steps[side]),
+    )
     gflop = 3 * flops_per_token(SIZES[name]) * PROMPT * len(ids) / 1e9
     return comparison(f"fine-tuning, {name}, {precision}, {len(ids)} blocks", "steps", rates, gflop, ceiling)
 
 
-def _several(step: Callable[[], float], side: str, steps: int) -> float:
-    """Freed memory is kept for the next step on our side, as our workers do, and not on the published one's."""
+def _several(step: Callable[[], float], steps: int) -> int:
+    for _ in range(steps):
+        step()
+    return steps
+
+
+def _settle(side: str, step: Callable[[], float]) -> None:
+    """Freed memory is kept for the next step on our side, as our workers do, and not on the published one's: a step brings
+    the process into either state."""
     if side == "as published":
         forget_memory()
     else:
         keep_memory()
-    for _ in range(steps):
-        step()
-    return steps
+    step()
 
 
 def _published(name: str, ids: Tensor, precision: str) -> Callable[[], float]:

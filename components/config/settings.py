@@ -85,7 +85,9 @@ class TrainSettings(Section):
     """Fine-tuning of every generation: AdamW, cosine annealing per epoch, no warm-up, no clipping (paper.md)."""
 
     engine: Engine = "deepspeed"
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 1
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
+        1, description="what ZeRO partitions among a chain's workers; one worker has nothing to partition"
+    )
     precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
     epochs: Count = 5
     learning_rate: Rate = 2e-5

@@ -237,7 +237,8 @@ def train_model(
     batches = Batches.cut(recipe, len(training), peers.size)
     engine: Engine
     if family.engine == "deepspeed":
-        engine = DeepSpeedEngine(model, recipe, batches, family.zero_stage, device())
+        stage = family.zero_stage if peers.size > 1 else 0  # one worker has nothing to partition
+        engine = DeepSpeedEngine(model, recipe, batches, stage, device())
     else:
         engine = TorchEngine(model, recipe, batches, device())
     try:

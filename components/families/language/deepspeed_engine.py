@@ -49,6 +49,8 @@ class DeepSpeedEngine:
         self.objective, *_ = deepspeed.initialize(
             model=Objective(model.to(device)), optimizer=optimizer, config=config, dist_init_required=False
         )
+        # Its buckets are copied together for an all-reduce even where there is nobody to reduce with: a tenth of a step.
+        self.objective.enable_backward_allreduce = batches.workers > 1 or zero_stage > 0
         self.scored = self.objective if zero_stage == 3 else model
         self._zero_stage = zero_stage
 

@@ -12,7 +12,9 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -28,6 +30,8 @@ FLAGS = (
 TYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 LANES = 16
 MOST_BEAMS = 32
+ALONE = 2**20
+"""Logits that one thread deals with sooner than several have started."""
 
 
 def serve(dtype: torch.dtype, device: torch.device) -> bool:
@@ -109,8 +113,19 @@ def losses(logits: Tensor, targets: Tensor, *, gradient: bool = False) -> Tensor
     assert targets.dtype == torch.int64
     out = torch.empty(rows, dtype=torch.float32)
     call = _function("losses", logits.dtype)
-    pointers = [tensor.data_ptr() for tensor in (logits, targets, out)]
-    call(*pointers, rows, size, gradient)
+
+    def work(part: slice) -> None:
+        pointers = [tensor[part].data_ptr() for tensor in (logits, targets, out)]
+        call(*pointers, len(out[part]), size, gradient)
+
+    threads = torch.get_num_threads() if logits.numel() > ALONE else 1
+    edges = [rows * thread // threads for thread in range(threads + 1)]
+    parts = [slice(*edge) for edge in pairwise(edges)]
+    if threads == 1:
+        work(parts[0])
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, parts))
     return out
 
 

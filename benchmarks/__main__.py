@@ -2,7 +2,7 @@
 
 Needs torch, transformers and numpy; what needs more (DeepSpeed, CTranslate2, OpenVINO, scikit-learn, Ray) is left out where it
 is not installed, and says so. Prints a table as soon as it is measured and leaves a JSON a section in `benchmarks/results`.
-No speed is printed where outputs are wrong. About an hour on two cores.
+No speed is printed where outputs are wrong. An hour and a half on two cores.
 """
 
 import subprocess
@@ -28,12 +28,15 @@ OTHERS = ("small_families", "vae")
 """Programs of their own, with one thread a process."""
 
 
-def main(wanted: list[str]) -> int:
-    if unknown := [name for name in wanted if name not in (*SECTIONS, *OTHERS)]:
-        print(f"sections: {unknown[0]} is none of {', '.join((*SECTIONS, *OTHERS))}", file=sys.stderr)
+def main(arguments: list[str]) -> int:
+    """Runs the sections named, several to an argument if need be (MLflow hands on one); `all` or none means all of them."""
+    known = (*SECTIONS, *OTHERS)
+    wanted = [name for argument in arguments for name in argument.split() if name != "all"]
+    if unknown := [name for name in wanted if name not in known]:
+        print(f"sections = {unknown[0]}: none of {', '.join(known)}", file=sys.stderr)
         return 2
     transformers.logging.set_verbosity_error()
-    for name in wanted or (*SECTIONS, *OTHERS):
+    for name in wanted or known:
         if name in OTHERS:
             if find_spec("sklearn"):
                 subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -351,3 +351,18 @@ def test_threads_side_by_side_change_no_token_and_leave_torch_its_threads() -> N
     for tokens in written[1:]:
         np.testing.assert_array_equal(tokens, written[0])
     assert calls == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)] * 3
+
+
+def test_a_decode_never_waits_for_its_device() -> None:
+    """Tensors on torch's meta device have shapes and no values: whatever asks for one on the host, as a halted GPU would be
+    asked, raises."""
+    with torch.device("meta"):
+        model = OPTForCausalLM(random_model(0).config).eval()
+    network = Network(model)
+    prompts = torch.zeros(3, 10, dtype=torch.int64, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        int(prompts.sum())
+    for beams, penalty in ((5, 1.0), (5, 2.0), (1, 1.0)):
+        tokens, scores = beam_search(network, prompts, new_tokens=12, num_beams=beams, repetition_penalty=penalty)
+        assert tokens.shape == (3, 12)
+        assert scores.shape == (3,)

@@ -82,6 +82,14 @@ print(len(scoring.run({"fp32 GFLOP/s": 1.0, "bf16 GFLOP/s": 1.0})))
     assert done.stdout.strip().endswith("2")
 
 
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it() -> None:
+    big = np.ones(2**27)  # a GiB
+    program = "from benchmarks.workers import _peak; print(_peak())"
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
+    assert 50 < float(done.stdout) < big.nbytes / 2**20
+
+
 def test_ceilings_are_rates_of_this_machine() -> None:
     limits = measure.ceilings()
     assert set(limits) == set(CEILINGS)
@@ -105,8 +113,11 @@ def test_operations_of_scoring_are_those_that_torch_counts() -> None:
     assert counter.get_total_flops() == models.scoring_flops(TINY) + last + seen
 
 
-def test_an_unknown_section_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["speed"]) == 2
-    assert capsys.readouterr().err == (
-        "sections: speed is none of generation, scoring, training, workers, study, paper_generation, small_families, vae\n"
-    )
+def test_sections_are_named_in_one_argument_or_several_and_an_unknown_one_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for arguments in (["speed"], ["scoring speed"], ["scoring", "speed"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == (
+            "sections = speed: none of generation, scoring, training, workers, study, paper_generation, small_families, vae\n"
+        )

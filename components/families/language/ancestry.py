@@ -12,8 +12,6 @@ from torch.nn import functional
 from components.families.language import kernels
 from components.families.language.network import Network
 
-STEPS_BETWEEN_COUNTS = 8
-
 
 class Ancestry:
     """What the decoder remembers of one batch; `attend_*` are the attention that `Network.hidden` asks for."""
@@ -31,7 +29,6 @@ class Ancestry:
         self.used = prompt_length  # no slot from here on has been written to
         self.rows = torch.arange(count, device=network.device)[:, None]
         self.bits = (1 << torch.arange(num_beams, dtype=torch.int32, device=network.device))[:, None]
-        self.steps = 0
 
     def attend_prompt(self, number: int, projected: Tensor) -> Tensor:
         """Of the prompts to themselves; of the last layer only the last position's output is needed."""
@@ -50,10 +47,8 @@ class Ancestry:
         free = ~self.visible[:, :, : self.used + self.num_beams].any(1)
         self.own = free.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.num_beams]
         self.visible.scatter_(2, self.own[..., None], True)
-        self.used, self.steps = free.shape[1], self.steps + 1
-        if (
-            self.own.device.type == "cpu" or self.steps % STEPS_BETWEEN_COUNTS == 0
-        ):  # elsewhere a count halts the device
+        self.used = free.shape[1]
+        if self.own.device.type == "cpu":  # a GPU would have to be waited for: there attention reads all slots ever taken
             self.used = int(self.visible.any(1).any(0).nonzero().amax()) + 1
         if self.compiled:
             self.seen = (self.visible[:, :, : self.used] * self.bits).sum(1, dtype=torch.int32)

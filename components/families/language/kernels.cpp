@@ -123,13 +123,15 @@ void products(const float *queries, const T *keys, const T *values, const int32_
     }
 }
 
-// Some beams' weighted sums of PARTS * 16 components of the values; values (capacity, size).
+// Some beams' weighted sums of PARTS * 16 components of the values; values (capacity, size). Meanwhile the keys of the next
+// head are fetched.
 template <int BEAMS, int PARTS, typename T>
-void sums(const float *weights, const T *values, const int32_t *slots, int64_t count, T *out, int64_t size,
-          int64_t width, int64_t stride) {
+void sums(const float *weights, const T *values, const T *next, const int32_t *slots, int64_t count, T *out,
+          int64_t size, int64_t width, int64_t stride) {
     lanes sum[BEAMS][PARTS] = {};
     for (int64_t j = 0; j < count; ++j) {
         const T *value = values + slots[j] * size;
+        fetch<PARTS>(next + slots[j] * size);
         lanes part[PARTS];
         for (int i = 0; i < PARTS; ++i) part[i] = load(value + i * LANES);
         for (int beam = 0; beam < BEAMS; ++beam) {
@@ -173,12 +175,13 @@ void attend_head(const float *queries, const T *keys, const T *values, const uin
         const float share = 1 / sum;
         for (int64_t j = 0; j < count; ++j) weight[j] *= share;
     }
+    const T *next = keys + at.capacity * size;  // after the last head nothing of ours: a fetch reads nothing
     for (start = 0; start + 4 * LANES <= size; start += 4 * LANES)
-        sums<BEAMS, 4>(weights, values + start, slots, count, out + start, size, width, stride);
+        sums<BEAMS, 4>(weights, values + start, next + start, slots, count, out + start, size, width, stride);
     for (; start + 2 * LANES <= size; start += 2 * LANES)
-        sums<BEAMS, 2>(weights, values + start, slots, count, out + start, size, width, stride);
+        sums<BEAMS, 2>(weights, values + start, next + start, slots, count, out + start, size, width, stride);
     for (; start < size; start += LANES)
-        sums<BEAMS, 1>(weights, values + start, slots, count, out + start, size, width, stride);
+        sums<BEAMS, 1>(weights, values + start, next + start, slots, count, out + start, size, width, stride);
 }
 
 // One layer: store the keys and values of the prompts' newest tokens, then attend.

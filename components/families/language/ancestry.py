@@ -48,7 +48,7 @@ class Ancestry:
         self.own = free.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.num_beams]
         self.visible.scatter_(2, self.own[..., None], True)
         self.used = free.shape[1]
-        if self.own.device.type == "cpu":  # a GPU would have to be waited for: there attention reads all slots ever taken
+        if self.own.device.type == "cpu":  # a GPU would be waited for: there attention reads every slot ever taken
             self.used = int(self.visible.any(1).any(0).nonzero().amax()) + 1
         if self.compiled:
             self.seen = (self.visible[:, :, : self.used] * self.bits).sum(1, dtype=torch.int32)

@@ -55,6 +55,13 @@ def test_the_mean_loss_equals_that_of_transformers(
     np.testing.assert_allclose(sequence_losses(losses), each, rtol=1e-5)
 
 
+def test_scores_in_bfloat16_are_those_of_fp32_but_for_its_rounding() -> None:
+    model, blocks = small_model(1).eval(), random_blocks(40, 32)
+    precise, rounded = token_losses(model, blocks), token_losses(model.bfloat16(), blocks)
+    assert 0 < np.abs(rounded - precise).mean() < 0.05  # of losses around 5; eight bits are a 256th
+    assert perplexity(rounded, blocks) == pytest.approx(perplexity(precise, blocks), rel=0.01)
+
+
 def test_a_model_that_knows_nothing_has_the_vocabulary_s_size_as_its_perplexity() -> None:
     model = small_model(0)
     nn.init.zeros_(model.lm_head.weight)

@@ -14,15 +14,14 @@ from transformers import OPTForCausalLM
 from benchmarks.measure import alternate, comparison, table
 from benchmarks.models import BEAMS, NEW, SIZES, create, generation_flops, prompts
 from components.families.device import device
-from components.families.language.beam_search import generate_blocks
+from components.families.language.beam_search import PROMPTS_AT_ONCE, generate_blocks
 from components.families.language.perplexity import token_losses
 
 Write = Callable[[np.ndarray], np.ndarray]
 """Prompts, int32 (n, PROMPT) -> their continuations, int32 (n, NEW)."""
 BATCHES = {"cpu": (8, 16, 32, 64), "cuda": (8, 16, 32, 64, 128, 256)}
-OURS = {"OPT-125m": 32, "between": 64, "laptop": 64}
-"""Prompts a thread on a CPU; in a study as many as fit, 64 at most."""
-ON_A_GPU = 1024
+BATCHES_OF_OURS = {"cpu": 1, "cuda": 4}
+"""A thread or a GPU, each of the size that studies take."""
 ALSO = {"cpu": (), "cuda": (16,)}
 """Batches of `generate` that are timed beside its best."""
 PEER_PROMPTS = {"OPT-125m": 16, "between": 64, "laptop": 64}
@@ -44,10 +43,11 @@ def run(ceilings: dict[str, float]) -> list[dict[str, Any]]:
 
 def _compare(name: str, precision: str, model: OPTForCausalLM, ceiling: float) -> dict[str, Any]:
     where = model.device.type
-    given = prompts(name, OURS[name] * torch.get_num_threads() if where == "cpu" else ON_A_GPU)
+    side_by_side = torch.get_num_threads() if where == "cpu" else 1
+    given = prompts(name, PROMPTS_AT_ONCE[where] * BATCHES_OF_OURS[where] * side_by_side)
     best = _best_batch(partial(_transformers, model, new=NEW // 4), given, BATCHES[where])
     few = given[: PEER_PROMPTS[name]]
-    sides: dict[str, tuple[Write, np.ndarray]] = {"ours": (partial(_ours, model, OURS[name]), given)}
+    sides: dict[str, tuple[Write, np.ndarray]] = {"ours": (partial(_ours, model), given)}
     for batch in dict.fromkeys((best, *ALSO[where])):
         sides[f"generate, batches of {batch}"] = (partial(_transformers, model), given[:batch])
     with tempfile.TemporaryDirectory() as scratch:
@@ -92,9 +92,8 @@ def _check(
     return nats
 
 
-def _ours(model: OPTForCausalLM, batch: int, given: np.ndarray) -> np.ndarray:
-    on_a_cpu = model.device.type == "cpu"
-    return generate_blocks(model, given, new_tokens=NEW, num_beams=BEAMS, batch_size=batch if on_a_cpu else None)[0]
+def _ours(model: OPTForCausalLM, given: np.ndarray) -> np.ndarray:
+    return generate_blocks(model, given, new_tokens=NEW, num_beams=BEAMS)[0]
 
 
 def _transformers(model: OPTForCausalLM, given: np.ndarray, new: int = NEW) -> np.ndarray:

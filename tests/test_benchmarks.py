@@ -22,7 +22,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "TURNS", 1)
     for module in (models, generation, scoring, training):
         monkeypatch.setattr(module, "SIZES", {"tiny": TINY})
-    monkeypatch.setattr(generation, "OURS", {"tiny": 4})
+    monkeypatch.setitem(generation.PROMPTS_AT_ONCE, "cpu", 4)
     monkeypatch.setattr(generation, "PEER_PROMPTS", {"tiny": 4})
     monkeypatch.setattr(generation, "BATCHES", {"cpu": (4,)})
     monkeypatch.setattr(scoring, "BLOCKS", {"cpu": {"tiny": 8}})
@@ -97,7 +97,7 @@ def test_ceilings_are_rates_of_this_machine() -> None:
 
 
 def test_no_speed_is_printed_where_blocks_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "_ours", lambda model, batch, given: np.full((len(given), models.NEW), 5, np.int32))
+    monkeypatch.setattr(generation, "_ours", lambda model, given: np.full((len(given), models.NEW), 5, np.int32))
     with pytest.raises(AssertionError, match="ours writes other text"):
         generation.run(CEILINGS)
 

@@ -55,6 +55,29 @@ def test_beams_attend_to_what_they_see_as_torch_does(
     torch.testing.assert_close(values[:, :, :used], expected_values[:, :, :used], rtol=0, atol=0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=TYPES,
+    count=st.integers(1, 3),
+    length=st.integers(1, 70),
+    heads=st.integers(1, 3),
+    size=st.sampled_from([16, 32, 64, 80, 128]),
+    seed=st.integers(0, 1000),
+)
+def test_tokens_of_a_block_attend_to_those_before_them_as_torch_does(
+    dtype: torch.dtype, count: int, length: int, heads: int, size: int, seed: int
+) -> None:
+    projected = torch.randn(count, length, 3, heads, size, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    queries, keys, values = projected.float().permute(2, 0, 3, 1, 4)
+    expected = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+    torch.testing.assert_close(
+        kernels.attend_causally(projected).float(),
+        expected.transpose(1, 2).flatten(2),
+        rtol=TOLERANCE[dtype],
+        atol=5 * TOLERANCE[dtype],
+    )
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     dtype=TYPES,

@@ -5,12 +5,14 @@ a beam that goes on from another inherits that one's mask. Beams soon have most 
 beam sees any more is taken again, so attention reads little more than one sequence a prompt.
 """
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from components.families.language import kernels
-from components.families.language.network import Network
+from components.families.language.network import Network, causal
 
 
 class Ancestry:
@@ -35,21 +37,20 @@ class Ancestry:
         query, keys, values = projected.permute(2, 0, 3, 1, 4)
         self.keys[number, :, :, : self.prompt_length] = keys
         self.values[number, :, :, : self.prompt_length] = values
-        last = number == self.last_layer
-        attended = functional.scaled_dot_product_attention(
-            query[:, :, -1:] if last else query, keys, values, is_causal=not last
-        )
-        return attended.transpose(1, 2).flatten(2)
+        if number != self.last_layer:
+            return causal(number, projected)
+        return functional.scaled_dot_product_attention(query[:, :, -1:], keys, values).transpose(1, 2).flatten(2)
 
     def branch(self, parents: Tensor) -> None:
         """Every beam goes on from a beam, `parents` (n, num_beams): it sees what that one saw, and a slot of its own."""
         self.visible = self.visible[self.rows, parents]
-        free = ~self.visible[:, :, : self.used + self.num_beams].any(1)
-        self.own = free.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self.num_beams]
+        taken = reduce(torch.bitwise_or, self.visible[:, :, : self.used + self.num_beams].unbind(1))
+        self.own = taken.to(torch.uint8).argsort(dim=1, stable=True)[:, : self.num_beams]
         self.visible.scatter_(2, self.own[..., None], True)
-        self.used = free.shape[1]
+        self.used = taken.shape[1]
         if self.own.device.type == "cpu":  # a GPU would be waited for: there attention reads every slot ever taken
-            self.used = int(self.visible.any(1).any(0).nonzero().amax()) + 1
+            taken.scatter_(1, self.own, True)
+            self.used = int(taken.any(0).nonzero().amax()) + 1
         if self.compiled:
             self.seen = (self.visible[:, :, : self.used] * self.bits).sum(1, dtype=torch.int32)
             self.own = self.own.to(torch.int32)

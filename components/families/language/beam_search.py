@@ -3,7 +3,7 @@
 Same tokens as transformers' `generate(num_beams=..., min_new_tokens=max_new_tokens=new_tokens)`, several times as fast,
 because nothing is copied: a prompt is read once for all its beams, and a mask says which tokens are a beam's ancestors
 (ancestry.py). The weights are packed for the processor (network.py), and what lies between the matrix products is compiled
-for it (kernels.cpp).
+for it (native/).
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The parts of a decoding step that no matrix product covers, compiled for this machine's processor (kernels.cpp).
+"""The parts of decoding and scoring that no matrix product covers, compiled for this machine's processor (native/).
 
 Two seconds of the system's C++ compiler at first use, kept in the user's cache. Without a compiler, on a GPU, or in
 another type than float32 and bfloat16 the same is done by torch's own operations, more slowly.
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCE = Path(__file__).with_name("native") / "kernels.cpp"
 COMPILER = os.environ.get("CXX", "c++")
 FLAGS = (
     *("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
@@ -71,6 +71,17 @@ def attend(projected: Tensor, keys: Tensor, values: Tensor, own: Tensor, seen: T
     pointers = [tensor.data_ptr() for tensor in (projected, keys, values, own, seen, out)]
     sizes = (beams, heads, size, keys.shape[2], seen.shape[1])
     call(*pointers, count, *sizes)
+    return out
+
+
+def attend_causally(projected: Tensor) -> Tensor:
+    """Blocks' attention to themselves: (n, length, 3, heads, head size) -> (n, length, heads * head size)."""
+    blocks, length, _, heads, size = projected.shape
+    assert projected.is_contiguous()
+    assert size % LANES == 0
+    out = projected.new_empty(blocks, length, heads * size)
+    call = _function("attend_causally", projected.dtype)
+    call(projected.data_ptr(), out.data_ptr(), blocks, length, heads, size)
     return out
 
 
@@ -132,8 +143,8 @@ def losses(logits: Tensor, targets: Tensor, *, gradient: bool = False) -> Tensor
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; none where they cannot be compiled, which is said once."""
-    source = SOURCE.read_bytes()
-    identity = hashlib.sha256(b"\n".join([source, " ".join([COMPILER, *FLAGS, _processor()]).encode()])).hexdigest()
+    sources = [path.read_bytes() for path in sorted(SOURCE.parent.iterdir())]
+    identity = hashlib.sha256(b"\n".join([*sources, " ".join([COMPILER, *FLAGS, _processor()]).encode()])).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-collapse"
     path = folder / f"kernels-{identity[:16]}.so"
     try:
@@ -153,6 +164,7 @@ def library() -> ctypes.CDLL | None:
 _POINTER, _INTEGER, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 SIGNATURES = {
     "attend": [_POINTER] * 6 + [_INTEGER] * 6,
+    "attend_causally": [_POINTER] * 2 + [_INTEGER] * 4,
     "best": [_POINTER, _POINTER, _INTEGER, _POINTER, _INTEGER, _INTEGER, _FLOAT, _INTEGER, _POINTER, _POINTER]
     + [_INTEGER] * 2,
     "losses": [_POINTER] * 3 + [_INTEGER] * 2 + [ctypes.c_bool],

@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers import OPTForCausalLM
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 
+from components.families.language import kernels
+
 Attend = Callable[[int, Tensor], Tensor]
 """Called with a layer's number and (n, length, 3, heads, head size): queries, keys and values of the tokens read; gives
 (n, length, hidden size), or the last positions only where no others are asked for."""
@@ -131,6 +133,8 @@ class Network:
 
 def causal(number: int, projected: Tensor) -> Tensor:
     """Attention of a block to itself."""
+    if kernels.attend_over(projected.shape[-1], 1, projected.dtype, projected.device):
+        return kernels.attend_causally(projected)
     query, keys, values = projected.permute(2, 0, 3, 1, 4)
     return functional.scaled_dot_product_attention(query, keys, values, is_causal=True).transpose(1, 2).flatten(2)
 

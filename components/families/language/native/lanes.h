@@ -1,0 +1,101 @@
+// Sixteen numbers at a time, in plain C++ for whatever vectors the machine has; sums run in float32.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+struct bfloat16 {
+    uint16_t bits;
+};
+
+inline float widen(float value) { return value; }
+inline float widen(bfloat16 value) {
+    uint32_t bits = uint32_t(value.bits) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, 4);
+    return wide;
+}
+
+inline void narrow(float value, float &out) { out = value; }
+inline void narrow(float value, bfloat16 &out) {  // to the nearest, ties to even, as torch does
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    out.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// Sixteen numbers at a time; compilers cut them to what the processor has.
+constexpr int64_t LANES = 16;
+typedef float four __attribute__((vector_size(16)));
+typedef float lanes __attribute__((vector_size(LANES * 4)));
+typedef uint32_t lanes_of_bits __attribute__((vector_size(LANES * 4)));
+typedef uint16_t lanes_of_halves __attribute__((vector_size(LANES * 2)));
+
+inline lanes load(const float *from) {
+    lanes out;
+    std::memcpy(&out, from, sizeof out);
+    return out;
+}
+inline lanes load(const bfloat16 *from) {
+    lanes_of_halves halves;
+    std::memcpy(&halves, from, sizeof halves);
+    return (lanes)(__builtin_convertvector(halves, lanes_of_bits) << 16);
+}
+
+// Into the second cache: a head's keys and values together are more than the first one holds.
+template <int PARTS, typename T>
+inline void fetch(const T *from) {
+    for (size_t byte = 0; byte < PARTS * LANES * sizeof(T); byte += 64)
+        __builtin_prefetch(reinterpret_cast<const char *>(from) + byte, 0, 2);
+}
+
+inline void store(lanes values, float *to) { std::memcpy(to, &values, sizeof values); }
+inline void store(lanes values, bfloat16 *to) {
+    lanes_of_bits bits = (lanes_of_bits)values;
+    const lanes_of_halves halves = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, lanes_of_halves);
+    std::memcpy(to, &halves, sizeof halves);
+}
+
+inline lanes larger(lanes a, lanes b) { return a > b ? a : b; }
+
+// One number of sixteen, by halves.
+template <typename F>
+inline float folded(lanes all, F two) {
+    const auto eight = two(__builtin_shufflevector(all, all, 0, 1, 2, 3, 4, 5, 6, 7),
+                           __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15));
+    const auto half = two(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+    return two(two(half[0], half[2]), two(half[1], half[3]));
+}
+inline float maximum(lanes values) { return folded(values, [](auto a, auto b) { return a > b ? a : b; }); }
+inline float total(lanes values) { return folded(values, [](auto a, auto b) { return a + b; }); }
+
+// exp of what is not positive, to 2e-7 relatively near 0 and as much more below as its argument is rounded there: 2^n of the
+// nearest whole n, times a polynomial for the rest (minimax to 9.2e-8, 1 at 0).
+inline lanes exponential(lanes x) {
+    x = larger(x, lanes{} - 87.0f);
+    const lanes shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the last bits are n
+    const lanes rest = x * 1.44269504f - (shifted - 12582912.0f);
+    lanes power = rest * 1.326472727e-03f + 9.671512728e-03f;
+    power = power * rest + 5.550733744e-02f;
+    power = power * rest + 2.402224208e-01f;
+    power = power * rest + 6.931469776e-01f;
+    power = power * rest + 1.0f;
+    return (lanes)((lanes_of_bits)power + ((lanes_of_bits)shifted << 23));
+}
+
+// The totals of four times sixteen numbers.
+inline four totals(lanes a, lanes b, lanes c, lanes d) {
+    const lanes ab = __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+                     __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    const lanes cd = __builtin_shufflevector(c, d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+                     __builtin_shufflevector(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+    const lanes abcd = __builtin_shufflevector(ab, cd, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+                       __builtin_shufflevector(ab, cd, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    const auto half = __builtin_shufflevector(abcd, abcd, 0, 1, 2, 3, 4, 5, 6, 7) +
+                      __builtin_shufflevector(abcd, abcd, 8, 9, 10, 11, 12, 13, 14, 15);
+    return __builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7);
+}
+
+}  // namespace

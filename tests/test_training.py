@@ -84,7 +84,7 @@ def test_the_loop_equals_torchs_own_adamw_and_cosine_schedule(blocks):
         for start in range(0, len(blocks), 16):
             ids = torch.from_numpy(blocks[permutation[start : start + 16]].astype(np.int64))
             loss = model(input_ids=ids, labels=ids).loss
-            expected.append(float(loss))
+            expected.append(float(loss.detach()))
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

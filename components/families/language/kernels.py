@@ -40,7 +40,7 @@ def serve(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def attend_over(head_size: int, beams: int, dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether `attend` takes heads of this size and so many beams."""
+    """Whether `attend` takes heads of this size and so many beams; `attend_causally` takes the heads that one beam may have."""
     return serve(dtype, device) and head_size % LANES == 0 and beams <= MOST_BEAMS
 
 

@@ -58,7 +58,10 @@ inline void store(lanes values, bfloat16 *to) {
     std::memcpy(to, &halves, sizeof halves);
 }
 
-inline lanes larger(lanes a, lanes b) { return a > b ? a : b; }
+template <typename V>
+inline V larger(V a, V b) {
+    return a > b ? a : b;
+}
 
 // One number of sixteen, by halves.
 template <typename F>
@@ -68,7 +71,7 @@ inline float folded(lanes all, F two) {
     const auto half = two(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
     return two(two(half[0], half[2]), two(half[1], half[3]));
 }
-inline float maximum(lanes values) { return folded(values, [](auto a, auto b) { return a > b ? a : b; }); }
+inline float maximum(lanes values) { return folded(values, [](auto a, auto b) { return larger(a, b); }); }
 inline float total(lanes values) { return folded(values, [](auto a, auto b) { return a + b; }); }
 
 // exp of what is not positive, to 2e-7 relatively near 0 and as much more below as its argument is rounded there: 2^n of the

@@ -28,7 +28,7 @@ def discrete(arguments: Sequence[str]) -> None:
     """
     settings = config.load(DiscreteSettings, arguments)
     store = Store.open(settings.store.path)
-    families = {name: _family(settings, name) for name in settings.conditions}
+    families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     draws = {work.chain.identity: float(work.family.chains * len(work.family.probabilities)) for work in chains}
     print_plan(
@@ -51,11 +51,12 @@ def discrete(arguments: Sequence[str]) -> None:
     run_study(settings, store, chains, evenly(chains, draws), table, draw, figures.CAPTIONS)
 
 
-def _family(settings: DiscreteSettings, name: str) -> DiscreteFamily:
+def family_of(settings: DiscreteSettings, name: str) -> DiscreteFamily:
+    """A condition's family."""
     condition = settings.conditions[name]
     return DiscreteFamily(
         chains=condition.chains or settings.chains,
-        rows=condition.rows,
+        rows=condition.sample_size,
         probabilities=_distribution(condition),
         shown=settings.shown,
     )

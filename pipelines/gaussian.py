@@ -29,7 +29,7 @@ def gaussian(arguments: Sequence[str]) -> None:
     """
     settings = config.load(GaussianSettings, arguments)
     store = Store.open(settings.store.path)
-    families = {name: _family(settings, name) for name in settings.conditions}
+    families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     rows = {work.chain.identity: _work(work) for work in chains}
     batches = {work.family.chains for work in chains}
@@ -58,19 +58,19 @@ def gaussian(arguments: Sequence[str]) -> None:
     )
 
 
-def _family(settings: GaussianSettings, name: str) -> GaussianFamily:
+def family_of(settings: GaussianSettings, name: str) -> GaussianFamily:
     """A condition's family.
 
     Raises:
         BadInput: too few rows for the dimensions.
     """
     condition = settings.conditions[name]
-    if condition.rows <= settings.dimensions:
+    if condition.sample_size <= settings.dimensions:
         remedy = f"cannot fit {settings.dimensions} dimensions; give more"
-        raise BadInput(f"conditions.{name}.rows", condition.rows, remedy)
+        raise BadInput(f"conditions.{name}.sample_size", condition.sample_size, remedy)
     return GaussianFamily(
         chains=condition.chains or settings.chains,
-        rows=condition.rows,
+        rows=condition.sample_size,
         dimensions=settings.dimensions,
         ddof=settings.ddof,
         growth=condition.growth,

@@ -27,7 +27,7 @@ def mixture(arguments: Sequence[str]) -> None:
     """
     settings = config.load(MixtureSettings, arguments)
     store = Store.open(settings.store.path)
-    families = {name: _family(settings, name) for name in settings.conditions}
+    families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     fits = {work.chain.identity: float(work.family.chains * work.family.rows) for work in chains}
     print_plan(
@@ -48,12 +48,13 @@ def mixture(arguments: Sequence[str]) -> None:
     run_study(settings, store, chains, evenly(chains, fits), figures.closing_table, draw, figures.CAPTIONS)
 
 
-def _family(settings: MixtureSettings, name: str) -> MixtureFamily:
+def family_of(settings: MixtureSettings, name: str) -> MixtureFamily:
+    """A condition's family."""
     condition = settings.conditions[name]
     half = condition.separation / 2
     return MixtureFamily(
         chains=condition.chains or settings.chains,
-        rows=condition.rows,
+        rows=condition.sample_size,
         centres=((0.0, 0.0),) if condition.blobs == 1 else ((-half, 0.0), (half, 0.0)),
         recipe=Recipe(condition.components, **settings.em.model_dump()),
         shown=settings.shown,

@@ -3,12 +3,9 @@
 The store is the truth; what MLflow could not take for now is kept in line and written when it answers again.
 """
 
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import takewhile
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,9 +18,7 @@ from components.figures.samples import Sample
 from components.figures.table import readable
 from components.recursion.records import Generation
 from components.terminal import StudyProgress, console, print_table
-
-SECONDS_BETWEEN_TRIES = 5
-SECONDS_FOR_TRACKING = 120
+from pipelines.outbox import Outbox
 
 
 @dataclass
@@ -38,9 +33,9 @@ class Recorder:
     last: int
     artifacts: Callable[[Generation], Mapping[str, Path | str]] = lambda generation: {}
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
-    _waiting: deque[Generation] = field(default_factory=deque)
-    _next_try: float = 0.0
-    _away: bool = False
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.progress.say)
 
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
         """Take in what the workers sent: progress goes to the terminal, finished generations to MLflow."""
@@ -48,7 +43,7 @@ class Recorder:
             if generations := message.get("finished", message.get("found")):
                 new = [one for one in generations if (one.chain.identity, one.index) not in self.generations]
                 self.generations |= {(one.chain.identity, one.index): one for one in new}
-                self._waiting += new
+                record(self.outbox, lambda: self.study, new, self.last, self.artifacts)
                 if new:  # else found in the store before its workers started
                     self.progress.finished(new[-1], found="found" in message)
             elif "retry" in message:
@@ -56,39 +51,7 @@ class Recorder:
                 self.progress.say(f"{name}: a worker died ({message['error']}); continuing from the store")
             else:
                 self.progress.at(*(message[key] for key in ("work", "generation", "phase", "done", "total")))
-        self._write()
-
-    def flush(self) -> None:
-        """Write what still waits. Raises `TrackingUnavailable` if MLflow stays away."""
-        until = time.monotonic() + SECONDS_FOR_TRACKING
-        while self._waiting:
-            self._next_try = 0.0
-            self._write(final=time.monotonic() > until)
-            if self._waiting:
-                time.sleep(SECONDS_BETWEEN_TRIES)
-
-    def _write(self, final: bool = False) -> None:
-        while self._waiting and time.monotonic() >= self._next_try:
-            first = self._waiting[0]
-            try:
-                if first.directories:
-                    together = [first]
-                    tracking.record(self.study, first, self.artifacts(first))
-                else:
-                    together = list(takewhile(partial(_of_one_chain, first), self._waiting))
-                    tracking.record_curve(self.study, together)
-                if together[-1].index == self.last:
-                    tracking.end_chain(self.study, first.chain, "FINISHED")
-                for _ in together:
-                    self._waiting.popleft()
-                self._away = False
-            except tracking.TrackingUnavailable as error:
-                if final:
-                    raise
-                if not self._away:
-                    self.progress.say(f"MLflow does not answer ({error}): results wait in the store")
-                self._away = True
-                self._next_try = time.monotonic() + SECONDS_BETWEEN_TRIES
+        self.outbox.write()
 
     def metrics(self) -> pd.DataFrame:
         """Tidy numbers of the study: condition, seed, generation, metric, value."""
@@ -118,7 +81,7 @@ class Recorder:
         metrics = self.metrics()
         closing = readable(table(metrics))
         print_table(title, closing)
-        self.flush()
+        self.outbox.flush()
         with TemporaryDirectory() as folder:
             figures = draw(metrics, Path(folder) / "figures")
             report = Path(folder) / "report.html"
@@ -139,5 +102,21 @@ class Recorder:
         return sorted(self.generations.values(), key=lambda one: (names[one.chain.identity], one.index))
 
 
-def _of_one_chain(one: Generation, other: Generation) -> bool:
-    return one.chain.identity == other.chain.identity
+def record(
+    outbox: Outbox,
+    study: Callable[[], tracking.Study],
+    generations: Sequence[Generation],
+    last: int,
+    artifacts: Callable[[Generation], Mapping[str, Path | str]],
+) -> None:
+    """Put generations in line for MLflow, below `study`; a chain's run ends with its generation `last`."""
+    for _, group in groupby(generations, lambda one: one.chain.identity):
+        together = list(group)
+        if together[0].directories:
+            for one in together:
+                outbox.put(lambda one=one: tracking.record(study(), one, artifacts(one)))  # type: ignore[misc]
+        else:
+            outbox.put(lambda together=together: tracking.record_curve(study(), together))  # type: ignore[misc]
+        if together[-1].index == last:
+            chain = together[-1].chain
+            outbox.put(lambda chain=chain: tracking.end_chain(study(), chain, "FINISHED"))  # type: ignore[misc]

@@ -6,8 +6,9 @@ Everything that can be wrong with the input is found before the cluster starts.
 """
 
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
             study,
             progress,
             settings.generations,
-            lambda generation: {"samples.md": _page(_samples(generation, families[generation.chain.identity]))},
+            lambda generation: samples_page(generation, families[generation.chain.identity]),
         )
         recorder.watch([{"found": stored} for stored in plan.stored.values() if stored])
         try:
@@ -106,18 +107,17 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
     if not missing:
         return
     with cluster.connect(settings.cluster) as capacity:
-        side_by_side = capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)
-        run_groups = partial(
-            cluster.run_groups,
+        crew = cluster.Crew(
+            workers=settings.train.workers,
+            side_by_side=min(len(missing), capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)),
             gpu=capacity.gpus > 0,
             storage=store.root / "ray",
             max_failures=settings.cluster.max_failures,
-            watch=recorder.watch,
         )
         if plan.base and not plan.base.find():
             everyone = min(capacity.workers, plan.base.most_workers)
-            run_groups({BASE: plan.base}, workers=everyone, side_by_side=1)
-        run_groups(missing, workers=settings.train.workers, side_by_side=side_by_side)
+            cluster.run_groups({BASE: plan.base}, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
+        cluster.run_groups(missing, crew, recorder.watch)
 
 
 def _scores(generations: Sequence[Generation]) -> pd.DataFrame:
@@ -131,14 +131,16 @@ def _scores(generations: Sequence[Generation]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _page(samples: Sequence[Sample]) -> str:
+def samples_page(generation: Generation, family: LanguageFamily) -> Mapping[str, Path | str]:
     """samples.md of a generation."""
-    return samples_markdown(
+    samples = _samples(generation, family)
+    page = samples_markdown(
         [sample.prompt for sample in samples],
         [sample.continuation for sample in samples],
         samples[0].generation,
         [sample.perplexity for sample in samples],
     )
+    return {"samples.md": page}
 
 
 def _samples(generation: Generation, family: LanguageFamily) -> list[Sample]:

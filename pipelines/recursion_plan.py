@@ -118,7 +118,28 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
     """Base model, chains and costs.
 
     Raises:
-        BadInput: model, tokenizer and blocks do not fit each other.
+        BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
+    """
+    base, chains = make_chains(settings, store, prepared, size)
+    fit_at_once = max(1, cluster.local_workers() // settings.train.workers)
+    side_by_side = min(len(chains), fit_at_once, settings.cluster.concurrent_chains or fit_at_once)
+    stored = {
+        work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
+        for work in chains
+    }
+    lacking = any(len(stored[work.chain.identity]) <= work.generations for work in chains)
+    making = base if base and lacking and not base.find() else None
+    data = chains[0].family.corpus
+    return Plan(data, base, chains, stored, costs(settings, making, chains), side_by_side)
+
+
+def make_chains(
+    settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None
+) -> tuple[BaseWork | None, list[ChainWork[LanguageFamily]]]:
+    """The base model that chains start from, if there is one, and a chain for each condition and seed.
+
+    Raises:
+        BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
     data = corpus.load(prepared.place)
     size = size or _size_from_scratch(settings, data)
@@ -166,15 +187,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{condition_name}", dict(condition), remedy)
             chains.append(ChainWork(chain, family, store.root, settings.generations))
-    fit_at_once = max(1, cluster.local_workers() // train.workers)
-    side_by_side = min(len(chains), fit_at_once, settings.cluster.concurrent_chains or fit_at_once)
-    stored = {
-        work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
-        for work in chains
-    }
-    lacking = any(len(stored[work.chain.identity]) <= work.generations for work in chains)
-    making = base if base and lacking and not base.find() else None
-    return Plan(data, base, chains, stored, _costs(settings, size, data, making, chains), side_by_side)
+    return base, chains
 
 
 def _family(plain: LanguageFamily, condition: ConditionSettings) -> LanguageFamily:
@@ -222,15 +235,12 @@ def _check_fit(settings: RecursionSettings, size: architecture.ModelSize, data: 
         )
 
 
-def _costs(
-    settings: RecursionSettings,
-    size: architecture.ModelSize,
-    data: corpus.Corpus,
-    base: BaseWork | None,
-    chains: Sequence[ChainWork[LanguageFamily]],
+def costs(
+    settings: RecursionSettings, base: BaseWork | None, chains: Sequence[ChainWork[LanguageFamily]]
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
+    size, data = chains[0].family.size, chains[0].family.corpus
     rates = measure_rates(
         size,
         block,
@@ -239,16 +249,16 @@ def _costs(
         precision(settings.train.precision),
         precision(settings.generate.precision),
     )
-    costs = {}
+    found = {}
     if base:
         everyone = min(cluster.local_workers(), base.most_workers)
         blocks = 0 if base.name else min(len(data.pretrain), base.blocks or len(data.pretrain))
         validation = 0 if base.name else len(data.validation)
         cost = generation_cost(size, rates, base.recipe, 0, blocks, 0, validation, len(data.test), block, everyone)
-        costs[BASE] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
+        found[BASE] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
     for work in chains:
         accumulates = work.chain.settings["regime"]["name"] == "accumulate"
-        costs[work.chain.identity] = [
+        found[work.chain.identity] = [
             generation_cost(
                 size,
                 rates,
@@ -263,7 +273,7 @@ def _costs(
             )
             for index in range(work.generations + 1)
         ]
-    return costs
+    return found
 
 
 def print_plan(settings: RecursionSettings, plan: Plan) -> None:

@@ -17,8 +17,6 @@ from components.config.errors import BadInput
 from components.terminal import console
 
 PROJECT = Path(__file__).resolve().parents[1]
-SECONDS_BETWEEN_TRIES = 5
-SECONDS_FOR_TRACKING = 120
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 

@@ -37,18 +37,27 @@ def autoencoders(arguments: Sequence[str]) -> None:
     settings = config.load(VaeSettings, arguments)
     store = Store.open(settings.store.path)
     real = images.prepare(settings.data, store)
-    families = {name: _family(settings, name, real) for name in settings.conditions}
+    families = {name: family_of(settings, name, real) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     print_plan(chains, _plan(settings, families, real))
     if settings.dry_run:
         return
     draw = partial(figures.save_all, settings=settings, recorded=partial(_recorded, chains, store))
     run_study(
-        settings, store, chains, _expected(chains), figures.closing_table, draw, figures.CAPTIONS, _artifacts, gpu=True
+        settings,
+        store,
+        chains,
+        _expected(chains),
+        figures.closing_table,
+        draw,
+        figures.CAPTIONS,
+        lambda generation: samples(generation, chains[0].family),
+        gpu=True,
     )
 
 
-def _family(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
+def family_of(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
+    """A condition's family, on these images."""
     train, condition = settings.train, settings.conditions[name]
     recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision(train.precision))
     return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
@@ -83,7 +92,8 @@ def _expected(chains: Sequence[ChainWork[VaeFamily]]) -> Expected:
     return expected
 
 
-def _artifacts(generation: Generation) -> Mapping[str, Path]:
+def samples(generation: Generation, family: VaeFamily) -> Mapping[str, Path | str]:
+    """What a generation draws, for MLflow."""
     return {"samples.png": generation.directories["sample"] / "samples.png"}
 
 

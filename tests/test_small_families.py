@@ -82,9 +82,9 @@ def test_the_same_command_again_computes_nothing(place: Place):
 
 
 FAULTS: dict[str, tuple[Callable[[Any], None], list[str], str]] = {
-    "one row": (gaussian, ["--conditions.replace-100.rows", "1"], r"conditions\.replace-100\.rows = 1: .*2"),
-    "fewer rows than dimensions": (gaussian, ["--dimensions", "64", "--conditions.replace-100.rows", "60"],
-        r"conditions\.replace-100\.rows = 60: cannot fit 64 dimensions"),
+    "one row": (gaussian, ["--conditions.replace-100.sample_size", "1"], r"conditions\.replace-100\.sample_size = 1: .*2"),
+    "fewer rows than dimensions": (gaussian, ["--dimensions", "64", "--conditions.replace-100.sample_size", "60"],
+        r"conditions\.replace-100\.sample_size = 60: cannot fit 64 dimensions"),
     "an odd schedule": (gaussian, ["--conditions.replace-100.growth", "-1"], r"conditions\.replace-100\.growth = -1"),
     "no such way to sample": (gaussian, ["--conditions.a.regime", "sometimes"], r"conditions\.a\.regime = sometimes: .*'replace'"),
     "real rows with accumulate": (gaussian, ["--conditions.accumulate-100.real_fraction", "0.1"],
@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Any], None], list[str], str]] = {
     "real rows in a growing sample": (gaussian, ["--conditions.a.real_fraction", "0.1", "--conditions.a.growth", "1"],
         r"conditions\.a = .*belongs to growth=0"),
     "ddof beyond one": (gaussian, ["--ddof", "2"], r"ddof = 2: "),
-    "the same condition twice": (gaussian, ["--conditions.again.rows", "100"], r"conditions\.again = .*those of replace-100"),
+    "the same condition twice": (gaussian, ["--conditions.again.sample_size", "100"], r"conditions\.again = .*those of replace-100"),
     "one outcome": (discrete, ["--conditions.uniform-10.outcomes", "1"], r"conditions\.uniform-10\.outcomes = 1: "),
     "probabilities beyond one": (discrete, ["--conditions.given.probabilities", "[0.5, 0.6]"],
         r"conditions\.given\.probabilities = .*must sum to 1, these sum to 1\.1"),

@@ -14,7 +14,7 @@ SECONDS = {"measure": 4.0, "sample": 4.0, "fit": 4.0, "compose": 0.0}  # the ord
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr("components.terminal.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("components.terminal.study.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

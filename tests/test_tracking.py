@@ -744,7 +744,7 @@ def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pipelines.recorder.SECONDS_BETWEEN_TRIES", 0.01)
+    monkeypatch.setattr("pipelines.outbox.SECONDS_BETWEEN_TRIES", 0.01)
     chains = [chain, make_chain("keep-10-percent", 1)]
     finished = [make_generation(project / "store", each, index, model_folder) for index in range(3) for each in chains]
     study = make_study(project)
@@ -754,17 +754,17 @@ def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that
         recorder.watch([{"found": [generation]}, {"finished": [generation]}])  # in the store, and told by a worker
         if number in (1, 4):
             wire.patience = math.inf
-            recorder.flush()
+            recorder.outbox.flush()
             assert len(runs(study.tracking, "generation")) == number + 1
     assert capsys.readouterr().out.count("MLflow does not answer") == 3  # once each time it goes away
 
     wire.patience = 9
     with monkeypatch.context() as impatient:
-        impatient.setattr("pipelines.recorder.SECONDS_FOR_TRACKING", 0)
+        impatient.setattr("pipelines.outbox.SECONDS_FOR_TRACKING", 0)
         with pytest.raises(TrackingUnavailable):
-            recorder.flush()
+            recorder.outbox.flush()
     wire.patience = math.inf
-    recorder.flush()
+    recorder.outbox.flush()
     generation_runs = runs(study.tracking, "generation")
     assert len(generation_runs) == len(finished)
     assert {run.info.status for run in generation_runs + runs(study.tracking, "chain")} == {"FINISHED"}

@@ -1,9 +1,9 @@
 """Groups of Ray Train workers, side by side as resources allow.
 
-A group serves one piece of work (a chain, the base model) from its start to its end: starting a group costs ten to
-forty seconds, a generation of a small model costs less. A group whose worker dies is started again and finds in the
-store what it had finished. Messages from the workers come through one queue to the thread that called, so that whoever
-writes to MLflow and draws the progress is one writer.
+A group serves one work after another (a chain, a trial, the base model), each from its start to its end: starting a group
+costs ten to forty seconds, a generation of a small model costs less. A group whose worker dies is started again and finds
+in the store what it had finished. Messages from the workers come through one queue to the thread that called, so that
+whoever writes to MLflow and draws the progress is one writer.
 """
 
 import errno
@@ -12,23 +12,30 @@ import queue
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
+from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
+from components.cluster.board import WAIT, may_go_on, next_order, open_board
 from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 
 Send = Callable[[Mapping[str, Any]], None]
-Work = Callable[[Peers, Send], None]
+Reports = Iterable[Mapping[str, Any]]
+Work = Callable[[Peers, Send], Reports | None]
+"""Called on all workers of a group. One that yields reports pauses after each until it is told to go on."""
 Watch = Callable[[list[Mapping[str, Any]]], None]
 
 
@@ -40,96 +47,155 @@ class Failed(RuntimeError):
         super().__init__("; ".join(f"{name}: {last_line(error)}" for name, error in errors.items()))
 
 
-def run_groups(
-    works: Mapping[str, Work],
-    workers: int,
-    side_by_side: int,
-    gpu: bool,
-    storage: Path,
-    max_failures: int,
-    watch: Watch,
-) -> None:
-    """Run every piece of work in a group of its own, `side_by_side` at a time.
+@dataclass(frozen=True)
+class Crew:
+    """What the groups of a pool are made of.
+
+    `storage`: folder for Ray Train's own small files, on a file system that all nodes share. `max_failures`: how often a
+    work is begun again after a worker died on it.
+    """
+
+    workers: int
+    side_by_side: int
+    gpu: bool
+    storage: Path
+    max_failures: int
+
+
+@dataclass
+class Pool:
+    """Groups that wait for works. Messages arrive in `messages`, in the order in which each work sent them."""
+
+    crew: Crew
+    board: ActorHandle
+    messages: Queue
+    errors: dict[str, Exception] = field(default_factory=dict)
+    _losses: Counter[str] = field(default_factory=Counter)
+
+    def post(self, name: str, work: Work) -> None:
+        ray.get(self.board.post.remote(name, [ray.put(work)]))
+
+    def close(self) -> None:
+        """Nothing more will be posted: groups end when nothing waits."""
+        ray.get(self.board.close.remote())
+
+    def lost(self, slot: str, group: str, error: TrainingFailedError) -> bool:
+        """A group ended before its time: what it had in hand is begun again, or has failed. Whether to start another."""
+        name, cause = ray.get(self.board.lost.remote(group)), _cause(error, self.crew.storage)
+        self._losses[name or slot] += 1
+        again = cause is error and self._losses[name or slot] <= self.crew.max_failures
+        if name and again:
+            self.messages.put({"work": name, "retry": self._losses[name], "error": last_line(error)})
+            ray.get(self.board.post_again.remote(name))
+        elif name:
+            self.errors[name] = cause
+            ray.get(self.board.end.remote(name, last_line(cause), not isinstance(cause, GuardFailure)))
+        elif not again:
+            raise error
+        return bool(ray.get(self.board.has_more.remote()))
+
+
+def run_groups(works: Mapping[str, Work], crew: Crew, watch: Watch) -> None:
+    """Run every piece of work, `crew.side_by_side` at a time.
 
     Args:
-        works: by name; each is called on all `workers` workers of its group with its peers and a way to send messages.
-        gpu: whether a worker holds a GPU.
-        storage: folder for Ray Train's own small files, on a file system that all nodes share.
-        max_failures: how often a group is started again after a worker died.
-        watch: gets messages in the order each piece of work sent them; runs in the calling thread.
+        works: by name; each is called on all workers of a group with its peers and a way to send messages.
+        watch: gets messages; runs in the calling thread.
 
     Raises:
         Failed: some work did not come to its end; the rest did.
     """
-    messages = Queue(actor_options={"num_cpus": 0})
-    errors: dict[str, Exception] = {}
+    with pool(crew, watch) as groups:
+        for name, work in works.items():
+            groups.post(name, work)
+    if groups.errors:
+        raise Failed(groups.errors)
+
+
+@contextmanager
+def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
+    """Groups that start at once and serve what is posted within, until its end."""
+    groups = Pool(crew, open_board(), Queue(actor_options={"num_cpus": 0}))
     try:
-        with ThreadPoolExecutor(max_workers=side_by_side) as threads:
-            running: dict[Future[None], str] = {
-                threads.submit(_run_group, name, work, workers, gpu, storage, max_failures, messages): name
-                for name, work in works.items()
-            }
+        with ThreadPoolExecutor(max_workers=crew.side_by_side) as threads:
+            running = {threads.submit(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
             try:
+                yield groups
+                groups.close()
                 while running:
-                    finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                    watch(list(drain(messages)))
+                    finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                    watch(list(drain(groups.messages)))
                     for future in finished:
-                        name = running.pop(future)
-                        if error := future.exception():
-                            if not isinstance(error, Exception):
-                                raise error
-                            errors[name] = error
-                watch(list(drain(messages)))
+                        future.result()
+                watch(list(drain(groups.messages)))
             except BaseException:
-                for future in running:
-                    future.cancel()
                 ray.shutdown()  # ends the groups that run, so that their threads return
                 raise
     finally:
         if ray.is_initialized():
-            messages.shutdown()
-    if errors:
-        raise Failed(errors)
+            groups.messages.shutdown()
+            ray.kill(groups.board)
 
 
-def _run_group(
-    name: str, work: Work, workers: int, gpu: bool, storage: Path, max_failures: int, messages: Queue
-) -> None:
-    """One piece of work, started again after a crash; a failed guard and a full disk would only repeat themselves."""
+def _slot(groups: Pool, slot: str) -> None:
+    """A group, and another one in its place whenever it is lost."""
+    while True:
+        group = f"{slot}-{uuid.uuid4().hex[:8]}"  # Ray Train resumes by name; here the store does
+        try:
+            _run_group(groups, group)
+            return
+        except TrainingFailedError as error:
+            if not groups.lost(slot, group, error):
+                return
+
+
+def _run_group(groups: Pool, group: str) -> None:
+    """Serve works until the board has no more."""
+    crew, board, messages = groups.crew, groups.board, groups.messages
 
     def serve() -> None:
         keep_memory()
         context = ray.train.get_context()
-        work(Peers(context.get_world_rank(), context.get_world_size()), messages.put)
+        peers = Peers(context.get_world_rank(), context.get_world_size())
+        while (order := peers.agree(next_order(board, group) if peers.leads else None)) is not None:
+            if order == WAIT:
+                continue
+            name, work = order
+            _serve(board, name, work(peers, messages.put), peers)
+            if peers.leads:
+                ray.get(board.done.remote(group))
 
-    for attempt in range(max_failures + 1):
-        run = f"{name.replace(' ', '-')[:12]}-{uuid.uuid4().hex[:8]}"  # Ray Train resumes by name; here the store does
-        trainer = TorchTrainer(
-            serve,
-            # gloo beside nccl: what the workers agree on, and losses added up, lies in the CPU's memory
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpu else {})}
-            ),
-            run_config=RunConfig(
-                name=run,
-                storage_path=str(storage),
-                failure_config=FailureConfig(max_failures=0),
-            ),
-        )
-        try:
-            trainer.fit()
+    trainer = TorchTrainer(
+        serve,
+        # gloo beside nccl: what the workers agree on, and losses added up, lies in the CPU's memory
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if crew.gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=crew.workers,
+            use_gpu=crew.gpu,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if crew.gpu else {})},
+        ),
+        run_config=RunConfig(name=group, storage_path=str(crew.storage), failure_config=FailureConfig(max_failures=0)),
+    )
+    try:
+        trainer.fit()
+    finally:
+        shutil.rmtree(crew.storage / group, ignore_errors=True)  # Ray Train's notes on a run, of no use after it
+
+
+def _serve(board: ActorHandle, name: str, reports: Reports | None, peers: Peers) -> None:
+    """A work that yields reports goes on after each when it may; its end is then the same for all workers."""
+    for place, numbers in enumerate(reports or ()):
+        if not peers.agree(may_go_on(board, name, place, numbers) if peers.leads else None):
             return
-        except TrainingFailedError as error:
-            if guard := re.search(r"GuardFailure: (.*)", str(error)):
-                raise GuardFailure(guard[1]) from error
-            if (full := os.strerror(errno.ENOSPC)) in str(error):
-                raise OSError(errno.ENOSPC, full, str(storage)) from error
-            if attempt == max_failures:
-                raise
-            messages.put({"work": name, "retry": attempt + 1, "error": last_line(error)})
-        finally:
-            shutil.rmtree(storage / run, ignore_errors=True)  # Ray Train's notes on a run, of no use after it
+
+
+def _cause(error: TrainingFailedError, storage: Path) -> Exception:
+    """A failed guard and a full disk, which would only repeat themselves; else the error as it is."""
+    if guard := re.search(r"GuardFailure: (.*)", str(error)):
+        return GuardFailure(guard[1])
+    if (full := os.strerror(errno.ENOSPC)) in str(error):
+        return OSError(errno.ENOSPC, full, str(storage))
+    return error
 
 
 def drain(messages: Queue) -> Iterator[Mapping[str, Any]]:

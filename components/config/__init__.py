@@ -1,8 +1,9 @@
 """Settings: a preset, then whatever `-P dotted.name=value` says on top of it, validated whole."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,25 +31,50 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     Raises:
         BadInput: an unknown preset or field, a wrong type, an impossible value; one line for every fault.
     """
-    given = _pairs(arguments)
+    (settings,) = validated([(model, merged(model.entry_point, pairs(arguments), model))])
+    return cast(Settings, settings)
+
+
+def merged(folder: str, given: Mapping[str, str], model: type[BaseModel]) -> dict[str, Any]:
+    """The values of a preset in `folder`, with what was given on top.
+
+    Raises:
+        BadInput: an unknown preset, a value that is no YAML.
+    """
     preset = given.get("preset", model.model_fields["preset"].default)
-    known = presets(model.entry_point)
+    known = presets(folder)
     if preset not in known:
         raise BadInput("preset", preset, f"no such preset; there are {', '.join(known)}")
-    text = (resources.files("components.config") / "presets" / model.entry_point / f"{preset}.yaml").read_text()
-    merged: Any = OmegaConf.create(text)
+    text = (resources.files("components.config") / "presets" / folder / f"{preset}.yaml").read_text()
+    values: Any = OmegaConf.create(text)
     for name, value in given.items():
         try:
-            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([f"{name}={value}"]))
+            values = OmegaConf.merge(values, OmegaConf.from_dotlist([f"{name}={value}"]))
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise BadInput(name, value, f"not a value that YAML can read: {str(error).splitlines()[0]}") from None
-    values: Any = OmegaConf.to_container(merged, resolve=False)
+    values = OmegaConf.to_container(values, resolve=False)
     if isinstance(values.get("conditions"), dict):  # a condition set to null is taken out of the study
         values["conditions"] = {name: fields for name, fields in values["conditions"].items() if fields is not None}
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise BadSettings([_fault(model, entry) for entry in error.errors()]) from None
+    return cast(dict[str, Any], values)
+
+
+def validated(
+    parts: Sequence[tuple[type[BaseModel], Mapping[str, Any]]], shown: Mapping[str, str] | None = None
+) -> list[BaseModel]:
+    """Models out of values. `shown`: how the beginning of a field's name is shown where a user knows it otherwise.
+
+    Raises:
+        BadInput: one line for every fault in any of them.
+    """
+    models, faults = [], []
+    for model, values in parts:
+        try:
+            models.append(model.model_validate(values))
+        except ValidationError as error:
+            faults += [_fault(model, entry, shown or {}) for entry in error.errors()]
+    if faults:
+        raise BadSettings(faults)
+    return models
 
 
 def to_yaml(settings: BaseModel) -> str:
@@ -64,7 +90,7 @@ class BadSettings(BadInput):
         ValueError.__init__(self, "\n".join(str(fault) for fault in faults))
 
 
-def _pairs(arguments: Sequence[str]) -> dict[str, str]:
+def pairs(arguments: Sequence[str]) -> dict[str, str]:
     """`--name value` and `--name=value` pairs; the last one of a name counts."""
     pairs: dict[str, str] = {}
     rest = list(arguments)
@@ -81,9 +107,11 @@ def _pairs(arguments: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _fault(model: type[BaseModel], entry: Any) -> BadInput:
+def _fault(model: type[BaseModel], entry: Any, shown: Mapping[str, str]) -> BadInput:
     """One of pydantic's errors as field, value, remedy."""
     field = ".".join(str(part) for part in entry["loc"])
+    for prefix, name in shown.items():
+        field = re.sub(rf"^{re.escape(prefix)}(?=\.|$)", name, field)
     if entry["type"] == "extra_forbidden":
         known = _fields_at(model, entry["loc"][:-1])
         return BadInput(field, entry["input"], f"no such setting; there are {', '.join(known)}")

@@ -7,16 +7,18 @@ from pydantic import Field, field_validator, model_validator
 from components.config.settings import Count, Natural, Number, Precision, Rate, RegimeCondition, Section, StudySettings
 
 
-class RowsCondition(RegimeCondition):
+class SampledCondition(RegimeCondition):
     """How the training sets of a family in memory come about, and how big they are."""
 
-    rows: Annotated[int, Number, Field(ge=2)] = Field(100, description="M: rows that a generation is fitted on")
+    sample_size: Annotated[int, Number, Field(ge=2)] = Field(
+        100, description="M: samples that a generation is fitted on"
+    )
     chains: Annotated[int, Number, Field(ge=2)] | None = Field(None, description="chains a seed, if not the study's")
 
 
-class GaussianCondition(RowsCondition):
+class GaussianCondition(SampledCondition):
     growth: Annotated[float, Number, Field(ge=0, le=3)] = Field(
-        0.0, description="generation i is fitted on M (i + 1)^growth rows: 0 constant, 1 linear, more superlinear"
+        0.0, description="generation i is fitted on M (i + 1)^growth samples: 0 constant, 1 linear, more superlinear"
     )
 
     @model_validator(mode="after")
@@ -44,7 +46,7 @@ class GaussianSettings(StudySettings):
     )
 
 
-class DiscreteCondition(RowsCondition):
+class DiscreteCondition(SampledCondition):
     """A distribution over outcomes, and how it is resampled."""
 
     distribution: Literal["uniform", "zipf"] = "uniform"
@@ -91,18 +93,20 @@ class EmSettings(Section):
     init_params: Literal["kmeans", "k-means++", "random_from_data"] = "kmeans"
 
 
-class MixtureCondition(RowsCondition):
+class MixtureCondition(SampledCondition):
     """What the real data is drawn from, and which mixture is fitted to it."""
 
-    rows: Annotated[int, Number, Field(ge=2)] = Field(500, description="N: rows that a generation is fitted on")
+    sample_size: Annotated[int, Number, Field(ge=2)] = Field(
+        500, description="N: samples that a generation is fitted on"
+    )
     blobs: Literal[1, 2] = Field(2, description="unit Gaussians of the truth: one at the origin, or two")
     separation: Rate = Field(4.0, description="distance of the two")
     components: Count = Field(2, description="of the mixture that is fitted")
 
     @model_validator(mode="after")
     def _rows_for_every_component(self) -> Self:
-        if self.components > self.rows:
-            raise ValueError(f"{self.components} components cannot be fitted to {self.rows} rows")
+        if self.components > self.sample_size:
+            raise ValueError(f"{self.components} components cannot be fitted to {self.sample_size} rows")
         return self
 
 

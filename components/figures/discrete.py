@@ -40,7 +40,8 @@ def closing_table(metrics: pd.DataFrame, settings: DiscreteSettings, truths: Tru
     rows = []
     for condition in style.conditions_of(wide):
         part = wide[wide["condition"] == condition].set_index("generation")
-        drifts, truth, size = _drifts(condition, settings), truths[condition], settings.conditions[condition].rows
+        drifts, truth = _drifts(condition, settings), truths[condition]
+        size = settings.conditions[condition].sample_size
         expected = theory.heterozygosity(truth, size, last)
         numbers = part.to_dict("index")
         for index in sorted({*TABLE_GENERATIONS, last} & {int(generation) for generation in part.index}):
@@ -98,7 +99,7 @@ def _absorption(wide: pd.DataFrame, settings: DiscreteSettings, truths: Truths) 
         for name, rows, x, colour in _of(wide, names):
             curves.append(Curve(name, x, rows["absorbed"].to_numpy(), colour))
             if _drifts(name, settings):
-                mean = theory.absorption_time(truths[name], settings.conditions[name].rows)
+                mean = theory.absorption_time(truths[name], settings.conditions[name].sample_size)
                 if mean <= x[-1]:
                     line = np.array([mean, mean]), np.array([0.0, 1.0])
                     curves.append(Curve(f"{name}, mean in theory", *line, colour, theory=True))
@@ -115,7 +116,8 @@ def _heterozygosity(wide: pd.DataFrame, settings: DiscreteSettings, truths: Trut
                 Curve(name, x, rows["heterozygosity/mean"].to_numpy(), colour, *_band(rows, "heterozygosity"))
             )
             if _drifts(name, settings):
-                expected = theory.heterozygosity(truths[name], settings.conditions[name].rows, int(x[-1]) - 1)[x - 1]
+                size = settings.conditions[name].sample_size
+                expected = theory.heterozygosity(truths[name], size, int(x[-1]) - 1)[x - 1]
                 curves.append(Curve(f"{name}, theory", x, expected, colour, theory=True))
         panels.append(Panel(title, curves, "1 − Σ pᵢ²"))
     return draw_curves(

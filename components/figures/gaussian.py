@@ -91,20 +91,20 @@ def _has_theory(condition: GaussianCondition, settings: GaussianSettings) -> boo
 
 
 def _fitted_rows(condition: GaussianCondition, generations: int) -> np.ndarray:
-    return np.round(condition.rows * np.arange(1, generations + 1) ** condition.growth)
+    return np.round(condition.sample_size * np.arange(1, generations + 1) ** condition.growth)
 
 
 def _errors(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:
     panels = []
-    sizes = sorted({condition.rows for condition in settings.conditions.values() if not condition.growth})
-    for rows in sizes:
+    sizes = sorted({condition.sample_size for condition in settings.conditions.values() if not condition.growth})
+    for size in sizes:
         for measure, label in (("mean_error", "|μ − μ̂|"), ("deviation_error", "|σ − σ̂|")):
             curves = [
                 _curve(wide, name, f"{measure}/mean", measure)
                 for name, condition in settings.conditions.items()
-                if condition.rows == rows and not condition.growth
+                if condition.sample_size == size and not condition.growth
             ]
-            panels.append(Panel(f"{label}, M = {rows:,}", curves, label))
+            panels.append(Panel(f"{label}, M = {size:,}", curves, label))
     return draw_curves("Error of the estimates, by generation", _bands(settings), _X, panels)
 
 
@@ -160,12 +160,12 @@ def _variance(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:
 
 def _densities(models: Mapping[Chain, Trajectory | None], settings: GaussianSettings) -> Drawing:
     """The smallest sample of each way to sample: where most is lost."""
-    fewest = min(condition.rows for condition in settings.conditions.values())
+    fewest = min(condition.sample_size for condition in settings.conditions.values())
     wide = np.linspace(-4, 4, 401)
     panels = []
     for chain, trajectory in models.items():
         condition = settings.conditions[chain.condition]
-        if trajectory is None or condition.growth or condition.rows > fewest:
+        if trajectory is None or condition.growth or condition.sample_size > fewest:
             continue
         shown = sorted(index for index in trajectory.models if index < len(trajectory.metrics))
         colours = style.generation_colours(shown)

@@ -85,10 +85,10 @@ def _errors(wide: pd.DataFrame, settings: MixtureSettings) -> Drawing | None:
     rich = [name for name, one in plain.items() if one.components >= 2]
     if not poor or not rich:
         return None
-    chosen = [max(poor, key=lambda name: plain[name].rows), min(rich, key=lambda name: plain[name].rows)]
+    chosen = [max(poor, key=lambda name: plain[name].sample_size), min(rich, key=lambda name: plain[name].sample_size)]
     labels = [
-        f"functional: one Gaussian on two, {plain[chosen[0]].rows:,} samples",
-        f"statistical: two Gaussians on two, {plain[chosen[1]].rows:,} samples",
+        f"functional: one Gaussian on two, {plain[chosen[0]].sample_size:,} samples",
+        f"statistical: two Gaussians on two, {plain[chosen[1]].sample_size:,} samples",
     ]
     panel = Panel("", _curves(wide, chosen, labels), "squared L2 distance to the truth")
     return draw_curves("Two ways to err: at once, or more with every generation", _note(settings), _X, [panel])
@@ -118,7 +118,7 @@ def _snapshots(trajectories: Trajectories, settings: MixtureSettings, truths: Ma
         ]
         if not names:
             continue
-        name = min(names, key=lambda each: settings.conditions[each].rows)
+        name = min(names, key=lambda each: settings.conditions[each].sample_size)
         for chain, trajectory in trajectories.items():
             if chain.condition == name and chain.seed == settings.seeds[0] and trajectory is not None:
                 models = {

@@ -1,4 +1,4 @@
-"""Everything MLflow: study > chain > generation runs, lineage and the model registry (design.md, the contract).
+"""Everything MLflow: study > chain > generation runs, sweep > trial > chain, lineage and the model registry (design.md, the contract).
 
 The only room that imports mlflow. One process a study writes; all calls name their run, none uses MLflow's
 notion of an active one.
@@ -17,6 +17,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 from components.tracking.connection import Tracking, TrackingUnavailable, connect
 from components.tracking.generations import record, record_curve
 from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
+from components.tracking.trials import end_trial, mark_best, open_trial, record_report
 
 __all__ = [
     "Status",
@@ -27,7 +28,11 @@ __all__ = [
     "close_study",
     "connect",
     "end_chain",
+    "end_trial",
+    "mark_best",
     "open_study",
+    "open_trial",
     "record",
     "record_curve",
+    "record_report",
 ]

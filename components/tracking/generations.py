@@ -117,7 +117,7 @@ def _chain_run(study: Study, first: Generation) -> ChainRun:
     """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
     tracking, client, chain = study.tracking, study.tracking.client, first.chain
     found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
-    versions = versions_of_chain(tracking, chain)
+    versions = versions_of_chain(tracking, chain.identity)
     if not found:
         tags = _tags("chain", chain) | study.origin | {MLFLOW_PARENT_RUN_ID: study.run_id}
         name = f"{chain.condition} seed {chain.seed}"

@@ -27,11 +27,14 @@ def model_name(chain: Chain) -> str:
     return f"{chain.family}-{condition}-seed{chain.seed}-{chain.identity[:8]}"
 
 
-def versions_of_chain(tracking: Tracking, chain: Chain) -> dict[int, ModelVersion]:
-    """The versions that the chain's registered model has, by generation."""
+def versions_of_chain(tracking: Tracking, identity: str) -> dict[int, ModelVersion]:
+    """The versions that a chain's registered model has, by generation; whichever study or sweep named it."""
     if tracking.models == "none":
         return {}
-    found = tracking.client.search_model_versions(f"name = '{model_name(chain)}'", max_results=10_000)
+    models = tracking.client.search_registered_models(f"tags.`recursion.chain` = '{identity}'")
+    if not models:
+        return {}
+    found = tracking.client.search_model_versions(f"name = '{models[0].name}'", max_results=10_000)
     return {int(version.tags["generation"]): version for version in found if "generation" in version.tags}
 
 
@@ -53,7 +56,8 @@ def model_version(
     folder = generation.directories["fit"] / "model" if "fit" in generation.directories else None
     if tracking.models == "none" or folder is None or not folder.is_dir():
         return None
-    client, name = tracking.client, model_name(generation.chain)
+    client, before = tracking.client, parent or known
+    name = before.name if before is not None else model_name(generation.chain)
     link_is_missing = known is None or again
     if known is None:
         model = _logged_model(study, generation, run_id, folder, again=again)

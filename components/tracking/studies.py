@@ -1,7 +1,7 @@
-"""A study's run: opened before anything is computed, closed with its tables and figures.
+"""A study's run, or a sweep's: opened before anything is computed, closed with its tables and figures.
 
 A study that was interrupted and is run again continues its chains: the new study run adopts them, so that every
-chain, generation and step stands once.
+chain, generation and step stands once. A sweep does so with its trials, also where it had come to its end.
 """
 
 import json
@@ -31,6 +31,9 @@ from components.recursion.records import Chain
 from components.tracking.connection import Tracking, reaching, without_password
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Kind = Literal["study", "sweep", "trial"]
+BELOW: Mapping[Kind, str] = {"study": "chain", "sweep": "trial", "trial": "chain"}
+"""What hangs under a run of each kind."""
 
 PARAMS_A_BATCH = 100
 CHARACTERS_A_PARAM = 6000
@@ -51,7 +54,7 @@ class ChainRun:
 
 @dataclass
 class Study:
-    """An open study run and what we know of its chains, so that nothing is asked of the store twice.
+    """An open run of a study, a sweep or a trial, and what we know of its chains, so that nothing is asked of the store twice.
 
     `origin`: the tags that say who ran which commit of what; every run below bears them too.
     """
@@ -61,13 +64,21 @@ class Study:
     family: str
     start_time: int
     origin: dict[str, str]
+    kind: Kind = "study"
     chains: dict[str, ChainRun] = field(default_factory=dict)
 
 
 def open_study(
-    tracking: Tracking, *, name: str, family: str, identity: str, config: str, settings: Mapping[str, Any]
+    tracking: Tracking,
+    *,
+    name: str,
+    family: str,
+    identity: str,
+    config: str,
+    settings: Mapping[str, Any],
+    kind: Kind = "study",
 ) -> Study:
-    """Opens the run of the study `identity` (a hash of what determines it) and adopts what was interrupted.
+    """Opens the run of the study or sweep `identity` (a hash of what determines it) and adopts what was interrupted.
 
     The run that `mlflow run` made is the study's own if it is in the study's experiment. If it is in another
     (plain `mlflow run` always uses "Default", and MLflow cannot move runs), the study gets a run of its own and
@@ -77,7 +88,7 @@ def open_study(
     Raises `TrackingUnavailable`; may be repeated then.
     """
     client, launcher = tracking.client, tracking.launcher
-    tags = {"recursion.kind": "study", "recursion.family": family, "recursion.study": identity}
+    tags = {"recursion.kind": kind, "recursion.family": family, f"recursion.{kind}": identity}
     with reaching(tracking):
         if launcher is not None and launcher.info.experiment_id == tracking.experiment.experiment_id:
             run = launcher
@@ -91,9 +102,9 @@ def open_study(
         for start in range(0, len(params), PARAMS_A_BATCH):
             client.log_batch(run_id, params=params[start : start + PARAMS_A_BATCH])
         client.log_text(run_id, config, "config.yaml")
-        _adopt_interrupted(tracking, run_id, identity)
+        _adopt(tracking, run_id, kind, identity)
     origin = {key: value for key, value in run.data.tags.items() if key in _ORIGIN}
-    return Study(tracking, run_id, family, run.info.start_time, origin)
+    return Study(tracking, run_id, family, run.info.start_time, origin, kind)
 
 
 def end_chain(study: Study, chain: Chain, status: Status) -> None:
@@ -111,18 +122,20 @@ def close_study(
     figures: Path | None = None,
     report: Path | None = None,
     summary: Mapping[str, float] | None = None,
+    tables: Mapping[str, pandas.DataFrame] | None = None,
 ) -> None:
-    """Ends the study's run, and its chains that still run, with `status`.
+    """Ends the study's run, and what still runs below it, with `status`.
 
-    `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet; the folder `figures` becomes
-    figures/; the page `report` becomes report.html; `summary` the study's own metrics. May be repeated.
+    `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet, each of `tables` a file of its name; the
+    folder `figures` becomes figures/; the page `report` becomes report.html; `summary` the study's own metrics. May be
+    repeated.
     Raises `TrackingUnavailable`.
     """
     client = study.tracking.client
     with reaching(study.tracking):
         with TemporaryDirectory() as folder:
-            if metrics is not None:
-                metrics.to_parquet(Path(folder) / "metrics.parquet", index=False)
+            for name, table in {**(tables or {}), **({} if metrics is None else {"metrics": metrics})}.items():
+                table.to_parquet(Path(folder) / f"{name}.parquet", index=False)
             if report is not None:
                 shutil.copy(report, Path(folder) / "report.html")
             if figures is not None:
@@ -132,9 +145,9 @@ def close_study(
             # A fixed time makes a repeated point the same point, which MLflow keeps once.
             points = [Metric(key, value, study.start_time, 0) for key, value in summary.items()]
             client.log_batch(study.run_id, metrics=points)
-        for chain in runs_of_kind(study.tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id}):
-            if chain.info.status == "RUNNING":
-                client.set_terminated(chain.info.run_id, status)
+        for below in runs_of_kind(study.tracking, BELOW[study.kind], {MLFLOW_PARENT_RUN_ID: study.run_id}):
+            if below.info.status == "RUNNING":
+                client.set_terminated(below.info.run_id, status)
         client.set_terminated(study.run_id, status)
         launcher = study.tracking.launcher
         if launcher is not None and launcher.info.run_id != study.run_id:
@@ -187,23 +200,23 @@ def _page(tracking: Tracking, run_id: str) -> str:
     return f"#/experiments/{tracking.experiment.experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def _adopt_interrupted(tracking: Tracking, run_id: str, identity: str) -> None:
-    """Hangs the chains of unfinished runs of the same study under `run_id`.
+def _adopt(tracking: Tracking, run_id: str, kind: Kind, identity: str) -> None:
+    """Hangs what is below unfinished runs of the same study under `run_id`; of a sweep, which may grow, below any.
 
     `continued_by` is written last: an adoption that is itself interrupted is finished by the next one.
     """
     client = tracking.client
-    for study in runs_of_kind(tracking, "study", {"recursion.study": identity}):
-        earlier = study.info.run_id
-        if earlier == run_id or study.info.status == "FINISHED" or "recursion.continued_by" in study.data.tags:
+    for earlier in runs_of_kind(tracking, kind, {f"recursion.{kind}": identity}):
+        earlier_id, done = earlier.info.run_id, earlier.info.status == "FINISHED" and kind == "study"
+        if earlier_id == run_id or done or "recursion.continued_by" in earlier.data.tags:
             continue
-        for chain in runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: earlier}):
-            client.set_tag(chain.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
-        if study.info.status == "RUNNING":
-            client.set_terminated(earlier, "KILLED")
-        if (launcher := study.data.tags.get("recursion.launcher")) is not None:
+        for below in runs_of_kind(tracking, BELOW[kind], {MLFLOW_PARENT_RUN_ID: earlier_id}):
+            client.set_tag(below.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
+        if earlier.info.status == "RUNNING":
+            client.set_terminated(earlier_id, "KILLED")
+        if (launcher := earlier.data.tags.get("recursion.launcher")) is not None:
             _end_launcher(tracking, launcher)
-        client.set_tag(earlier, "recursion.continued_by", run_id)
+        client.set_tag(earlier_id, "recursion.continued_by", run_id)
 
 
 def _end_launcher(tracking: Tracking, launcher: str) -> None:

@@ -1,24 +1,19 @@
-"""What a person sees while a study runs: the plan, where every chain is and how long still, the closing table.
+"""Where every chain of a study is, and how long still.
 
 At a terminal the lines move; elsewhere (a log, CI) a line is printed for every finished generation, and now and then
 between them.
 """
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import pandas as pd
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from components.recursion.records import PHASES, Chain, Generation
+from components.terminal.printing import console, in_words
 
 SECONDS_BETWEEN_LINES = 20
-
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass
@@ -95,7 +90,7 @@ class StudyProgress:
         if self._began is None or self._worked < 0.01 * self._total():
             return "time left not known yet"
         seconds = left * (time.monotonic() - self._began) / self._worked
-        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+        return in_words(seconds)
 
     def _show(self, work: str, now: str) -> None:
         if work not in self._bars:
@@ -110,16 +105,6 @@ class StudyProgress:
 
     def _total(self) -> float:
         return sum(sum(phases.values()) for phases in self.expected.values())
-
-
-def print_table(title: str, frame: pd.DataFrame) -> None:
-    """A table of text and numbers; a column of text that reads as numbers stands to the right."""
-    table = Table(title=title, title_justify="left")
-    for place, column in enumerate(frame.columns):
-        table.add_column(str(column), justify="left" if place == 0 else "right", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(str(value) for value in row))
-    console.print(table)
 
 
 def chain_name(chain: Chain) -> str:

@@ -1,0 +1,288 @@
+"""What Optuna has plots of, drawn anew from its numbers: importances, the front of two objectives, the history.
+
+Optuna's own, looked at: the picture of importances gives a second objective's bars the first one's names; the front has two
+colour bars and dots that are nearly white; the history of several objectives has no best so far, and none shows that trials
+were pruned. All of them name objectives by number. Their pictures change matplotlib's style for the whole process.
+"""
+
+import html
+import warnings
+
+import numpy as np
+import optuna
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from components.figures import style
+from components.figures.sweep import trials as shared
+from components.figures.sweep.trials import ACCENT, SweepFigures
+
+IMPORTANCES_CAPTION = (
+    "How much of an objective's variation each searched setting explains alone (fANOVA on the completed trials, shares "
+    "that add up to 1). With few trials this is a hint, not a measurement."
+)
+PARETO_CAPTION = (
+    "The two objectives of the completed trials. Those on the front, with the line, are better than any other in one of "
+    "them; on the page, pointing at a trial names its settings."
+)
+HISTORY_CAPTION = (
+    "The first objective of the completed trials in the order in which they were begun, and the best so far. Crosses at "
+    "the bottom are trials that were pruned."
+)
+FEWEST = 4  # completed trials that say something about importance
+_FRONT_LABEL, _OTHER_LABEL = "on the front", "other completed trials"
+
+
+# --- importances ---
+
+
+def importances(sweep: SweepFigures) -> pd.DataFrame:
+    """Shares by field (rows, the first objective's most important first) and objective; empty where there is nothing to say.
+
+    fANOVA and not Optuna's default: in a dozen trials PED-ANOVA, which asks what the best tenth have in common, often gets
+    the order wrong. Fields that only some completed trials have are left out, as fANOVA cannot compare the others.
+    """
+    completed = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    fields = [field for field in sweep.fields if all(field in trial.params for trial in completed)]
+    columns = {}
+    for index, objective in enumerate(sweep.objectives):
+        values = np.array([trial.values[index] for trial in completed], float)
+        values = values[np.isfinite(values)]
+        if len(values) < FEWEST or len(fields) < 2 or np.ptp(values) < 1e-12 * np.abs(values).max():
+            continue
+        columns[objective] = _fanova(sweep.study, fields, index)
+    table = pd.DataFrame(columns, index=fields)
+    return table.sort_values(list(table.columns), ascending=False) if columns else table.head(0)
+
+
+def _fanova(study: optuna.Study, fields: list[str], index: int) -> dict[str, float]:
+    def target(trial: FrozenTrial) -> float:
+        return float(trial.values[index])
+
+    with warnings.catch_warnings():  # which say that parts of Optuna are experimental
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        found = get_param_importances(study, evaluator=evaluator, params=fields, target=target)
+    return {field: float(share) for field, share in found.items()}
+
+
+def draw_importances(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
+    table = importances(sweep)
+    title, note = "Which setting matters", _importances_note(sweep, table)
+    x = "share of the variation that the setting explains alone"
+    names = [shared.readable(field) for field in table.index]
+    figure, axes = shared.picture(title, note, height=1.6 + 0.4 * len(table) * (1 + len(table.columns)))
+    style.dress(axes, "", x, None)
+    page = go.Figure()
+    thick = 0.78 / len(table.columns)
+    for index, objective in enumerate(table.columns):
+        label, colour = shared.objective_label(sweep, objective), style.CONDITION_COLOURS[index % 7]
+        texts = [f"{share:.2f}" if share >= 0.01 else "< 0.01" for share in table[objective]]
+        places = np.arange(len(table)) + (index - (len(table.columns) - 1) / 2) * thick
+        bars = axes.barh(places, table[objective], height=0.92 * thick, color=colour, label=label)
+        axes.bar_label(bars, texts, padding=4, fontsize=style.FONT - 1, color=style.INK)
+        boxes = [
+            f"{html.escape(name)}: {text} of {html.escape(label)}" for name, text in zip(names, texts, strict=True)
+        ]
+        bar = go.Bar(
+            x=table[objective], y=np.arange(len(table)), orientation="h", name=html.escape(label), text=texts,
+            textposition="outside", cliponaxis=False, marker={"color": colour}, hovertext=boxes, hoverinfo="text",
+        )  # fmt: skip
+        page.add_trace(bar)
+    axes.set_yticks(np.arange(len(table)), names)
+    axes.set(xlim=(0, 1.08), ylim=(len(table) - 0.4, -0.6))  # the most important on top
+    axes.grid(visible=False, axis="y")
+    if len(table.columns) > 1:
+        axes.legend(fontsize=style.FONT - 1, frameon=False, loc="lower right")
+    page.update_xaxes(range=[0, 1.08], title_text=x)
+    ticks = {"tickvals": list(range(len(table))), "ticktext": [html.escape(name) for name in names]}
+    page.update_yaxes(range=[len(table) - 0.4, -0.6], showgrid=False, automargin=True, **ticks)
+    shared.finish_page(page, title, note, height=220 + 44 * len(table) * (1 + len(table.columns)))
+    page.update_layout(barmode="group", bargap=0.22, showlegend=len(table.columns) > 1)
+    return shared.finish_picture(figure), page
+
+
+def _importances_note(sweep: SweepFigures, table: pd.DataFrame) -> str:
+    completed = int((sweep.trials["state"] == "completed").sum())
+    note = f"fANOVA on {completed} completed trials, shares that add up to 1: with few trials a hint, not a measurement"
+    others = [shared.readable(field) for field in sweep.fields if field not in table.index]
+    return note + (f"; left out: {', '.join(others)}, which only some trials have" if others else "")
+
+
+# --- the front of two objectives ---
+
+
+def front_possible(sweep: SweepFigures) -> bool:
+    return len(sweep.objectives) > 1 and len(shared.in_state(sweep, "completed", *sweep.objectives[:2])) > 0
+
+
+def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
+    """The first objective upwards, the second to the right; colours are those of the lines by generation.
+
+    With a third objective the front is one in space: its trials are marked, but no line joins them.
+    """
+    y, x = sweep.objectives[:2]
+    rows = shared.in_state(sweep, "completed", x, y).sort_values(x)
+    front = rows["pareto"].astype(bool)
+    title, note = f"{_capital(y)} against {shared.readable(x)}: what can be had", _front_note(sweep, rows)
+    scale, values = shared.scale_of(sweep, shared.main_field(sweep))
+    figure, axes = shared.picture(title, note, height=5.2)
+    style.dress(axes, "", shared.objective_label(sweep, x), shared.objective_label(sweep, y))
+    page = go.Figure()
+    x_ends, y_ends = _ends(rows[x]), _ends(rows[y])
+    if len(sweep.objectives) == 2:
+        steps_x, steps_y = _staircase(rows[front], x, y, x_ends[1], y_ends[1])
+        axes.plot(steps_x, steps_y, color=ACCENT, linewidth=1.6, zorder=2)
+        line = {"color": ACCENT, "width": 2}
+        page.add_trace(go.Scatter(x=steps_x, y=steps_y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+    for label, chosen, size, edge in ((_OTHER_LABEL, ~front, 6.5, "white"), (_FRONT_LABEL, front, 10, ACCENT)):
+        part = rows[chosen]
+        if not len(part):
+            continue
+        colours = [scale.colour(values[trial]) for trial in part["trial"]]
+        width = 1.8 if edge == ACCENT else 0.8
+        axes.scatter(part[x], part[y], s=size**2, c=colours, edgecolors=edge, linewidths=width, zorder=3, label=label)
+        boxes = [
+            shared.hover(row, sweep, *(_told(sweep, objective, row) for objective in (y, x)))
+            for _, row in part.iterrows()
+        ]
+        marker = {"size": 1.3 * size, "color": colours, "line": {"width": width, "color": edge}}
+        page.add_trace(
+            go.Scatter(
+                x=part[x], y=part[y], mode="markers", marker=marker, name=label, hovertext=boxes, hoverinfo="text"
+            )
+        )
+    shared.number_axis(axes, "x", *x_ends)
+    shared.number_axis(axes, "y", *y_ends)
+    bar = shared.plotly_colour_bar(scale)
+    beside = axes
+    if y == "collapse":
+        beside = shared.factor_axis(axes, sweep.measure)
+        shared.plotly_factor_axis(page, sweep.measure, *y_ends)
+        bar.marker.colorbar.x = 1.09
+    shared.colour_bar(figure, beside, scale)
+    page.add_trace(bar)
+    axes.legend(fontsize=style.FONT - 1, framealpha=0.8, edgecolor="none", loc="upper right")
+    page.update_xaxes(range=x_ends, title_text=html.escape(shared.objective_label(sweep, x)), zeroline=False)
+    label = html.escape(shared.objective_label(sweep, y))
+    page.update_layout(yaxis={"range": y_ends, "title": {"text": label}, "zeroline": False})
+    shared.finish_page(page, title, note)
+    page.update_layout(legend={"x": 0.99, "y": 0.99, "xanchor": "right", "yanchor": "top"}, hovermode="closest")
+    return shared.finish_picture(figure), page
+
+
+def _staircase(front: pd.DataFrame, x: str, y: str, right: float, top: float) -> tuple[list[float], list[float]]:
+    """The edge of what the trials dominate: from the top down to the right, a step a trial."""
+    steps_x: list[float] = []
+    steps_y = [top]
+    for across, up in front.sort_values([x, y], ascending=[True, False])[[x, y]].to_numpy(float):
+        steps_x += [across, across]
+        steps_y += [up, up]
+    return [*steps_x, right], steps_y
+
+
+def _front_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
+    parts = [f"{int(rows['pareto'].sum())} of {len(rows)} completed trials are on the front: none is better in all"]
+    if len(sweep.objectives) > 2:
+        parts = [f"{parts[0]} {len(sweep.objectives)} objectives, of which two are drawn"]
+    if missing := int((sweep.trials["state"] == "completed").sum()) - len(rows):
+        parts.append(f"left out: {missing} whose numbers are not finite")
+    if (sweep.trials["state"] == "pruned").any():
+        parts.append("pruned trials are not drawn: after fewer generations they have less of both")
+    return "; ".join(parts)
+
+
+# --- the history ---
+
+
+def history_possible(sweep: SweepFigures) -> bool:
+    return len(shared.in_state(sweep, "completed", sweep.objectives[0])) > 0
+
+
+def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
+    """Completed trials as dots, the least so far as a line; pruned and failed trials have no value, but their place."""
+    objective = sweep.objectives[0]
+    label = shared.objective_label(sweep, objective)
+    rows = shared.in_state(sweep, "completed", objective).sort_values("trial")
+    title, note = f"{_capital(objective)} by trial, and the best so far", _history_note(sweep, rows)
+    figure, axes = shared.picture(title, note)
+    style.dress(axes, "", "trial", label)
+    page = go.Figure()
+    last = int(sweep.trials["trial"].max())
+    line_x, line_y = [*rows["trial"], last], np.minimum.accumulate([*rows[objective], np.inf])
+    low, high = _ends(rows[objective])
+    low -= 0.05 * (high - low)  # room for the marks below
+    axes.step(line_x, line_y, where="post", color=ACCENT, linewidth=2.4, label="best so far", zorder=2)
+    line = {"color": ACCENT, "width": 3, "shape": "hv"}
+    page.add_trace(go.Scatter(x=line_x, y=line_y, mode="lines", line=line, name="best so far", hoverinfo="skip"))
+    blue = style.CONDITION_COLOURS[0]
+    dots = {"markersize": 8, "color": blue, "markeredgecolor": "white"}
+    axes.plot(rows["trial"], rows[objective], linestyle="none", marker="o", label="a completed trial", **dots)
+    boxes = [shared.hover(row, sweep, _told(sweep, objective, row)) for _, row in rows.iterrows()]
+    marker = {"size": 11, "color": blue, "line": {"width": 1, "color": "white"}}
+    page.add_trace(
+        go.Scatter(
+            x=rows["trial"], y=rows[objective], mode="markers", marker=marker, name="a completed trial",
+            hovertext=boxes, hoverinfo="text",
+        )  # fmt: skip
+    )
+    for state, short, symbol in (("pruned", "x", "x-thin"), ("failed", "+", "cross-thin")):
+        ended = shared.in_state(sweep, state)
+        if not len(ended):
+            continue
+        bottom = np.full(len(ended), low + 0.035 * (high - low))
+        axes.plot(
+            ended["trial"], bottom, linestyle="none", marker=short, color=style.FAINT, markersize=7, markeredgewidth=1.8,
+            label=state,
+        )  # fmt: skip
+        marker = {"symbol": symbol, "size": 9, "line": {"width": 2.2, "color": style.FAINT}}
+        boxes = [shared.hover(row, sweep) for _, row in ended.iterrows()]
+        page.add_trace(
+            go.Scatter(
+                x=ended["trial"], y=bottom, mode="markers", marker=marker, name=state, hovertext=boxes, hoverinfo="text"
+            )
+        )
+    axes.set_xlim(-0.6, last + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
+    shared.number_axis(axes, "y", low, high)
+    page.update_xaxes(range=[-0.6, last + 0.6], tickformat="d", dtick=max(1, -(-(last + 1) // 12)), title_text="trial")
+    page.update_layout(yaxis={"range": [low, high], "title": {"text": html.escape(label)}, "zeroline": False})
+    if objective == "collapse":
+        shared.factor_axis(axes, sweep.measure)
+        shared.plotly_factor_axis(page, sweep.measure, low, high)
+    axes.legend(fontsize=style.FONT - 1, framealpha=0.8, edgecolor="none", loc="upper right")
+    shared.finish_page(page, title, note)
+    page.update_layout(legend={"x": 0.99, "y": 0.99, "xanchor": "right", "yanchor": "top"}, hovermode="closest")
+    return shared.finish_picture(figure), page
+
+
+def _history_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
+    best = rows.loc[rows[sweep.objectives[0]].idxmin()]
+    tried = shared.settings(best, sweep.fields)
+    parts = [f"the least: trial {best['trial']}" + (f" ({tried})" if tried else "")]
+    for state, mark in (("pruned", "a cross (×)"), ("failed", "a plus (+)")):
+        if count := int((sweep.trials["state"] == state).sum()):
+            parts.append(f"{mark} below: {state}, {count} of {len(sweep.trials)} trials")
+    if missing := int((sweep.trials["state"] == "completed").sum()) - len(rows):
+        parts.append(f"left out: {missing} that is not finite" if missing == 1 else f"left out: {missing} not finite")
+    return "; ".join(parts)
+
+
+def _told(sweep: SweepFigures, objective: str, row: pd.Series) -> str:
+    if objective == "collapse":
+        return shared.nats(row["collapse"])
+    return f"{shared.objective_label(sweep, objective)}: {style.short(float(row[objective]))}"
+
+
+def _ends(values: pd.Series) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    room = 0.07 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def _capital(name: str) -> str:
+    return shared.readable(name).capitalize()

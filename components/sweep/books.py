@@ -1,0 +1,199 @@
+"""A sweep's books: an Optuna study in the store that knows every trial, what it reported, and how it ended.
+
+It is written in the thread that runs the sweep. A trial that was running when everything was killed is still running in
+the books: the next start goes on with it under its number.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from components.config.errors import BadInput
+from components.sweep.space import Point
+
+DATABASE, SETTINGS = "study.db", "settings.json"
+STARTING = 8  # trials drawn at random before a sampler learns from them
+
+SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(n_startup_trials=STARTING, constant_liar=True, seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "gp": lambda seed: GPSampler(n_startup_trials=STARTING, seed=seed),
+    "grid": lambda seed: RandomSampler(seed=seed),  # every point of a grid is enqueued
+}
+STATES = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STATES |= {TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+
+
+@dataclass
+class Books:
+    """The trials of one sweep. `objectives`: their names, all the less the better."""
+
+    study: optuna.Study
+    sampler: str
+    seed: int
+    objectives: Sequence[str]
+    _resumed: list[int] = field(default_factory=list)
+
+    def next(self, most: int, suggest: Callable[[Trial], Point]) -> tuple[int, Point] | None:
+        """The number and the point of the next trial: one that was interrupted first, then new ones up to `most`."""
+        if self._resumed:
+            trial = self.trial(self._resumed.pop(0))
+        elif self._begun() < most:
+            # Seeded by number: a sweep that was stopped goes on as one that was not, instead of with its first points.
+            self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, self._begun()))
+            trial = self.study.ask()
+        else:
+            return None
+        point = suggest(trial)
+        trial.set_user_attr("point", point)
+        return trial.number, point
+
+    def lacks(self, most: int) -> bool:
+        """Whether there is a trial to be begun, or to be gone on with."""
+        return bool(self._resumed) or self._begun() < most
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """Keep something else about a trial."""
+        self.trial(number).set_user_attr(name, value)
+
+    def report(self, number: int, numbers: Mapping[str, Any]) -> None:
+        """What a trial reported after a generation; the same again changes nothing."""
+        trial, generation = self.trial(number), int(numbers["generation"])
+        trial.set_user_attr(f"generation {generation}", dict(numbers))
+        if len(self.objectives) == 1 and generation not in self.frozen()[number].intermediate_values:
+            trial.report(numbers[self.objectives[0]], generation)
+
+    def reports(self, number: int) -> dict[int, Mapping[str, Any]]:
+        """What a trial reported, by generation."""
+        found = {
+            int(name.removeprefix("generation ")): numbers
+            for name, numbers in self.frozen()[number].user_attrs.items()
+            if name.startswith("generation ")
+        }
+        return dict(sorted(found.items()))
+
+    def at(self, generation: int, but: int) -> list[list[float]]:
+        """The objectives of all trials but one at a generation."""
+        found = []
+        for one in self.frozen():
+            numbers = one.user_attrs.get(f"generation {generation}")
+            if numbers and one.number != but:
+                found.append([numbers[name] for name in self.objectives])
+        return found
+
+    def complete(self, number: int) -> None:
+        """A trial came to its last generation: its values are those it reported there."""
+        last = list(self.reports(number).values())[-1]
+        self.study.tell(number, [last[name] for name in self.objectives])
+
+    def prune(self, number: int) -> None:
+        """A trial was stopped: Optuna is told so, not that its last value were its result."""
+        self.study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int) -> None:
+        """A trial failed in a way that another try would repeat."""
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def front(self) -> list[int]:
+        """Completed trials that no other one beats in every objective."""
+        return [one.number for one in self.study.best_trials] if self._completed() else []
+
+    def best(self, threshold: float) -> int | None:
+        """The best trial by its objective. By several: the cheapest of the front whose collapse is under `threshold`, else
+        the one that is best by the first of them."""
+        values = {one.number: dict(zip(self.objectives, one.values, strict=True)) for one in self._completed()}
+        if not values:
+            return None
+        main, *others = self.objectives
+        if others and main == "collapse":
+            enough = [number for number in self.front() if values[number]["collapse"] <= threshold]
+            if enough:
+                return min(enough, key=lambda number: values[number][others[0]])
+        return min(values, key=lambda number: values[number][main])
+
+    def _completed(self) -> list[FrozenTrial]:
+        return [one for one in self.frozen() if one.state == TrialState.COMPLETE]
+
+    def _begun(self) -> int:
+        return sum(one.state != TrialState.WAITING for one in self.frozen())
+
+    def trial(self, number: int) -> Trial:
+        return Trial(self.study, self.frozen()[number]._trial_id)
+
+    def frozen(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def state(self, number: int) -> str:
+        return STATES[self.frozen()[number].state]
+
+
+def open_books(folder: Path, sampler: str, seed: int, objectives: Sequence[str], first: Sequence[Point]) -> Books:
+    """Open the books of the sweep in `folder`, or begin them. `first`: points to be tried before the sampler is asked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    study = _study(folder, len(objectives))
+    for point in first:
+        study.enqueue_trial(point, skip_if_exists=True)
+    running = [one.number for one in study.get_trials(states=(TrialState.RUNNING,))]
+    return Books(study, sampler, seed, objectives, running)
+
+
+def begun(folder: Path, settings: Mapping[str, Any]) -> int:
+    """How many trials the sweep in `folder` has begun.
+
+    Args:
+        settings: all that determines the sweep, as JSON.
+
+    Raises:
+        BadInput: it was begun with other settings; says what differs.
+    """
+    if not (folder / SETTINGS).exists():
+        return 0
+    before = dict(_flat(json.loads((folder / SETTINGS).read_text())))
+    now = dict(_flat(json.loads(json.dumps(settings))))
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            remedy = (
+                f"the sweep {folder.name} in this store was begun with {before.get(name)}; give that, or another name"
+            )
+            raise BadInput(name, now.get(name), remedy)
+    if not (folder / DATABASE).exists():
+        return 0
+    return sum(one.state != TrialState.WAITING for one in _study(folder, None).get_trials(deepcopy=False))
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """What another start of the sweep will be held against."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{SETTINGS}.draft"
+    draft.write_text(json.dumps(settings, indent=1, sort_keys=True))
+    draft.replace(folder / SETTINGS)
+
+
+def _study(folder: Path, objectives: int | None) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = RDBStorage(f"sqlite:///{folder / DATABASE}")
+    if objectives is None:
+        return optuna.load_study(study_name=folder.name, storage=storage)
+    directions = [StudyDirection.MINIMIZE] * objectives
+    return optuna.create_study(storage=storage, study_name=folder.name, directions=directions, load_if_exists=True)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Any:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _seed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,0 +1,86 @@
+"""What a sweep asks of a trial: how far its chains collapsed, and what that cost.
+
+`collapse` is the log of the last generation's error over generation 0's, averaged over the trial's seeds. For language
+models the error is the perplexity on the real test split, so it is nats a token lost, and exp(collapse) is how many times
+the perplexity rose.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from components.recursion.records import Generation
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A family's error on real data. `in_nats`: it is a log already, so collapse is its difference."""
+
+    metric: str
+    name: str
+    in_nats: bool = False
+
+    def lost(self, before: float, after: float) -> float:
+        """How much worse an error is than generation 0's, as a log; infinite where it came from nothing."""
+        if self.in_nats:
+            return after - before
+        return math.log(after / before) if before > 0 and after > 0 else math.inf
+
+
+MEASURES: Mapping[str, Measure] = {
+    "language": Measure("test/perplexity", "test perplexity"),
+    "vae": Measure("test/negative_elbo", "negative ELBO of test images", in_nats=True),
+    "gaussian": Measure("wasserstein2_squared/mean", "squared Wasserstein-2 distance"),
+    "discrete": Measure("total_variation/mean", "total variation"),
+    "mixture": Measure("squared_l2/median", "squared L2 distance"),
+}
+REAL_DATA = {"language": "tokens", "vae": "images", "gaussian": "rows", "discrete": "rows", "mixture": "rows"}
+"""What `cost` counts."""
+
+OBJECTIVES = {
+    "collapse": "log of the last generation's error over generation 0's, mean over seeds",
+    "cost": "real data in the training sets after generation 0 (tokens, images, rows), mean over seeds",
+    "seconds": "seconds of all phases of all seeds",
+}
+"""All of them the less the better."""
+
+
+def numbers(chains: Sequence[Sequence[Generation]], block: int) -> dict[str, float]:
+    """What a trial is told by at its last generation so far: the objectives, and `error/<seed>`.
+
+    Args:
+        chains: the generations of every seed's chain, as many for each.
+        block: pieces of real data a row: tokens of a block, 1 for other families.
+    """
+    measure, seeds = MEASURES[chains[0][0].chain.family], len(chains)
+    error = measure.metric
+    return {
+        "collapse": sum(measure.lost(one[0].metrics[error], one[-1].metrics[error]) for one in chains) / seeds,
+        "cost": sum(block * real_rows(generation) for one in chains for generation in one[1:]) / seeds,
+        "seconds": sum(seconds(generation) for one in chains for generation in one),
+        **{f"error/{one[-1].chain.seed}": one[-1].metrics[error] for one in chains},
+    }
+
+
+def errors(numbers: Mapping[str, float]) -> dict[int, float]:
+    """The errors in a report, by seed."""
+    parts = (name.partition("error/") for name in numbers)
+    return {int(seed): numbers[f"error/{seed}"] for before, found, seed in parts if found and not before}
+
+
+def real_rows(generation: Generation) -> float:
+    """Rows of real data in what a generation was trained on: counted, or expected where a family does not count them."""
+    metrics, regime = generation.metrics, generation.chain.settings["regime"]
+    rows = metrics["data/rows"]
+    if generation.index == 0:
+        return rows
+    if "data/gamma" in metrics:
+        return metrics["data/gamma"] * rows
+    if regime["name"] == "replace":
+        return float(round(regime["real_fraction"] * rows))
+    return rows / (generation.index + 1)  # of a pool of equal parts
+
+
+def seconds(generation: Generation) -> float:
+    """Work, not time on the wall; what was found in the store counts with the seconds it once took."""
+    return sum(value for name, value in generation.metrics.items() if name.startswith("seconds/"))

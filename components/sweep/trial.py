@@ -1,0 +1,47 @@
+"""One trial as it travels to the workers that run it: a condition's chains, a seed each."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.recursion.family import Family
+from components.recursion.loop import run_chain
+from components.recursion.peers import Peers
+from components.recursion.records import Generation
+from components.recursion.worker import SECONDS_BETWEEN_REPORTS, ChainWork, Send, throttled
+from components.store import Store
+from components.sweep import objectives
+
+
+@dataclass(frozen=True)
+class TrialWork:
+    """Chains that advance together, generation after generation.
+
+    `reports`: the generations after which it reports, and pauses. `block`: pieces of real data a row.
+    """
+
+    name: str
+    chains: Sequence[ChainWork[Family]]
+    reports: Collection[int]
+    block: int
+
+    def __call__(self, peers: Peers, send: Send) -> Iterator[Mapping[str, Any]]:
+        """Run every chain exactly as a study does; messages as a study's chains send them, under the trial's name."""
+        runs = [
+            run_chain(one.chain, one.family, Store(one.store), one.generations, peers, throttled(send, self.name))
+            for one in self.chains
+        ]
+        past: list[list[Generation]] = [[] for _ in runs]
+        waiting: list[Generation] = []
+        sent = time.monotonic()
+        for generations in zip(*runs, strict=True):
+            waiting += generations
+            for chain, generation in zip(past, generations, strict=True):
+                chain.append(generation)
+            index = generations[0].index
+            if peers.leads and (index in self.reports or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
+                send({"work": self.name, "finished": waiting})
+                waiting, sent = [], time.monotonic()
+            if index in self.reports:
+                yield {"generation": index, **objectives.numbers(past, self.block)}

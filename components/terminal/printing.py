@@ -1,0 +1,24 @@
+"""Lines and tables as a person reads them, at a terminal or in a log."""
+
+import sys
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+
+
+def print_table(title: str, frame: pd.DataFrame) -> None:
+    """A table of text and numbers; a column of text that reads as numbers stands to the right."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(frame.columns):
+        table.add_column(str(column), justify="left" if place == 0 else "right", no_wrap=True)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(str(value) for value in row))
+    console.print(table)
+
+
+def in_words(seconds: float) -> str:
+    """How long still."""
+    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"

@@ -1,0 +1,120 @@
+"""Where every trial of a sweep is, and how long still: a table that moves at a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from components.terminal.printing import console, in_words
+
+SECONDS_BETWEEN_LINES = 20
+ROWS = 24  # what fits most terminals: the newest trials
+
+
+@dataclass
+class Row:
+    """A trial: its settings in words, how far it is, how bad it is there, and how many generations the store had."""
+
+    settings: str
+    found: int
+    generation: int = -1
+    now: str = "waits"
+    error: float | None = None
+    collapse: float | None = None
+    state: str = "running"
+
+
+@dataclass
+class SweepProgress:
+    """Progress of trials. `trials`: in all; `generations`: the last one; `measure`: what the error is called."""
+
+    trials: int
+    generations: int
+    measure: str
+    rows: dict[str, Row] = field(default_factory=dict)
+    _began: float | None = None
+    _computed: int = 0
+    _printed: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "SweepProgress":
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if console.is_terminal:
+            self._live.stop()
+
+    def begin(self, trial: str, settings: str, found: int) -> None:
+        """A trial begins; the store has its first `found` generations."""
+        self.rows[trial] = Row(settings, found, generation=-1)
+        self._began = self._began or time.monotonic()
+        if found:
+            self.say(f"{trial} ({settings}): generations 0-{found - 1} are in the store")
+
+    def at(self, work: str, generation: int, phase: str, done: int, total: int) -> None:
+        """A phase of a trial, or of the base model, is at `done` of `total`."""
+        what = f"generation {generation} · {phase}" if generation >= 0 else phase
+        now = f"{what} {100 * done // max(total, 1)} %"
+        if work in self.rows:
+            self.rows[work].now = now
+        if (work not in self.rows or not console.is_terminal) and self._may_print():
+            self.say(f"{work}: {now}; {self.time_left()}" if work in self.rows else f"{work}: {now}")
+
+    def reached(self, trial: str, numbers: Mapping[str, Any], error: float) -> None:
+        """A trial reported after a generation."""
+        row = self.rows[trial]
+        row.generation, row.error, row.collapse = int(numbers["generation"]), error, numbers["collapse"]
+        if row.generation >= row.found:
+            self._computed += 1
+        if not console.is_terminal:
+            self._printed = time.monotonic()
+            told = f"{self.measure} {error:.4g}, collapse {row.collapse:.3f}"
+            self.say(f"{trial} ({row.settings}): generation {row.generation}, {told}; {self.time_left()}")
+
+    def ended(self, trial: str, state: str) -> None:
+        """A trial is completed, pruned, failed, or was interrupted."""
+        row = self.rows[trial]
+        row.state, row.now = state, ""
+        if state != "completed":
+            self.say(f"{trial} ({row.settings}): {state} at generation {row.generation}")
+
+    def say(self, line: str) -> None:
+        console.print(line)
+
+    def time_left(self) -> str:
+        """By the generations computed so far, and by how many generations a trial has come to before it was stopped."""
+        if self._began is None or not self._computed:
+            return "time left not known yet"
+        each = self.generations + 1
+        ended = [row.generation + 1 for row in self.rows.values() if row.state != "running"]
+        typical = sum(ended) / len(ended) if ended else each
+        running = sum(max(each - row.generation - 1, 0) for row in self.rows.values() if row.state == "running")
+        left = running + typical * max(self.trials - len(self.rows), 0)
+        return in_words(left * (time.monotonic() - self._began) / self._computed) if left else "nearly done"
+
+    def _may_print(self) -> bool:
+        if time.monotonic() - self._printed < SECONDS_BETWEEN_LINES:
+            return False
+        self._printed = time.monotonic()
+        return True
+
+    def _table(self) -> Table:
+        ended = sum(row.state != "running" for row in self.rows.values())
+        table = Table(title=f"{ended} of {self.trials} trials ended; {self.time_left()}", title_justify="left")
+        for place, column in enumerate(("trial", "settings", "generation", self.measure, "collapse", "")):
+            table.add_column(column, justify="right" if place in (2, 3, 4) else "left", no_wrap=True)
+        for name, row in list(self.rows.items())[-ROWS:]:
+            error = "–" if row.error is None else f"{row.error:.4g}"
+            collapse = "–" if row.collapse is None else f"{row.collapse:.3f}"
+            reached = f"{max(row.generation, 0)} of {self.generations}"
+            table.add_row(
+                name, row.settings, reached, error, collapse, row.now if row.state == "running" else row.state
+            )
+        return table

@@ -1,0 +1,170 @@
+"""`mlflow run . -e sweep`: how much real data is enough, and what do more epochs do? Trials over whole chains.
+
+    settings -> search space -> trials (Optuna asks, Ray Tune runs, each a condition x seeds) -> curve, figures, table
+
+A sweep has a name. Under it, its books in the store know every trial, so the same command goes on where it was stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from components import cluster, tracking
+from components.config import sweep as config
+from components.config.errors import BadInput
+from components.config.sweep import Sweep
+from components.families.language.base import BASE
+from components.figures import sweep as figures
+from components.figures.report import write_report
+from components.figures.table import readable
+from components.store import Store
+from components.sweep import books, objectives, space
+from components.terminal import SweepProgress, console, print_table
+from pipelines.outbox import Outbox
+from pipelines.study import PROJECT, closing, run_command, study_identity
+from pipelines.sweep_families import Runs, runs_of
+from pipelines.sweep_trials import Trials
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """Run the sweep that the arguments describe, or what is left of it.
+
+    Raises:
+        BadInput: something about the settings, or what they name, cannot work; nothing was started.
+        cluster.Failed: a trial did not come to its end.
+    """
+    chosen = config.load(arguments)
+    settings, study = chosen.settings, chosen.study
+    searched = space.parse(settings.search)
+    space.check(searched, settings.search, chosen.condition)
+    first = space.grid(searched, settings.search, chosen.given) if settings.sampler == "grid" else []
+    most = _trials(chosen, len(first))
+    _check_objectives(chosen)
+    store = Store.open(study.store.path)
+    folder = store.root / "sweeps" / chosen.name
+    known = books.begun(folder, chosen.determining)
+    runs = runs_of(chosen, store)
+    cluster.check(study.cluster, max(runs.workers, 1))
+    tracker = tracking.connect(study.tracking, "sweep", PROJECT)
+    _print_plan(chosen, most, known)
+    if study.dry_run:
+        return
+    identity = study_identity("sweep", [str(folder)], study.generations)
+    with store.only_one(identity):
+        books.keep_settings(folder, chosen.determining)
+        book = books.open_books(folder, settings.sampler, settings.sampler_seed, settings.objectives, first)
+        run = tracking.open_study(
+            tracker,
+            name=f"{chosen.name}, {most} trials",
+            family=settings.family,
+            identity=identity,
+            config=chosen.yaml(),
+            settings=chosen.dump(),
+            kind="sweep",
+        )
+        with closing(run):
+            _run(chosen, most, book, runs, store, run)
+
+
+def _run(chosen: Sweep, most: int, book: books.Books, runs: Runs, store: Store, run: tracking.Study) -> None:
+    measure = objectives.MEASURES[chosen.settings.family]
+    with SweepProgress(most, chosen.study.generations, measure.name) as progress:
+        trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say))
+        if book.lacks(most):
+            _compute(chosen, runs, store, trials)
+    _close(chosen, trials, run)
+    if trials.failed:
+        raise cluster.Failed({name: RuntimeError(error) for name, error in trials.failed.items()})
+
+
+def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
+    """The base model if the store lacks it, then trials side by side as they fit."""
+    settings = chosen.study.cluster
+    with cluster.connect(settings) as capacity:
+        gpu = runs.takes_gpu and capacity.gpus > 0
+        if not runs.workers:
+            side_by_side = settings.concurrent_chains or (capacity.workers if gpu else capacity.cpus)
+            cluster.run_trials_in_tasks(trials, side_by_side, settings.max_failures, trials.watch, gpu)
+            return
+        crew = cluster.Crew(
+            workers=runs.workers,
+            side_by_side=min(trials.most, capacity.groups(runs.workers, settings.concurrent_chains)),
+            gpu=gpu,
+            storage=store.root / "ray",
+            max_failures=settings.max_failures,
+        )
+        if runs.base and not runs.base.find():
+            everyone = min(capacity.workers, runs.base.most_workers)
+            base = cluster.Crew(everyone, 1, gpu, crew.storage, crew.max_failures)
+            cluster.run_groups({BASE: runs.base}, base, trials.watch)
+        cluster.run_trials_in_groups(trials, crew, trials.watch)
+
+
+def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
+    """Closing table, figures and report of what there is; ends the sweep's run."""
+    table = trials.table()
+    closing_table = readable(
+        _closing_table(table, list(chosen.settings.search), objectives.MEASURES[chosen.settings.family].name)
+    )
+    print_table(f"Sweep {chosen.name}", closing_table)
+    trials.outbox.flush()
+    best = trials.best()
+    tracking.mark_best(run, best, trials.front())
+    title = f"Sweep {chosen.name}: {len(table)} trials"
+    with TemporaryDirectory() as place:
+        drawn = figures.save_all(trials.figures(table), Path(place) / "figures")
+        report = Path(place) / "report.html"
+        write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS)
+        tracking.close_study(
+            run,
+            "FAILED" if trials.failed else "FINISHED",
+            figures=Path(place) / "figures",
+            report=report,
+            tables={"trials": table, "generations": trials.paths()},
+        )
+    console.print(f"Browse it with `make ui`: {tracking.address(run)}")
+
+
+def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:
+    shown = ["trial", *fields, "state", "generation", "error", *objectives.OBJECTIVES]
+    return table[shown].rename(columns={"error": error, "generation": "gen."})
+
+
+def _trials(chosen: Sweep, points: int) -> int:
+    """How many trials in all: as many as asked for, or a grid's points."""
+    given = chosen.settings.trials
+    if chosen.settings.sampler == "grid":
+        return min(given or points, points)
+    if given is None:
+        raise BadInput("trials", "null", f"{chosen.settings.sampler} never ends by itself; give a number of trials")
+    return given
+
+
+def _check_objectives(chosen: Sweep) -> None:
+    for name in chosen.settings.objectives:
+        if name not in objectives.OBJECTIVES:
+            raise BadInput("objectives", name, f"no such objective; there are {', '.join(objectives.OBJECTIVES)}")
+    if chosen.study.generations < 1:
+        raise BadInput(
+            "generations", chosen.study.generations, "collapse is measured against generation 0; give 1 or more"
+        )
+
+
+def _print_plan(chosen: Sweep, most: int, known: int) -> None:
+    settings, study = chosen.settings, chosen.study
+    console.print(
+        f"Sweep {chosen.name}: {most} trials"
+        + (f", {known} of them begun earlier" if known else "")
+        + f"; each {len(study.seeds)} seeds, generations 0-{study.generations}; {settings.sampler}, "
+        f"objectives {', '.join(settings.objectives)}"
+    )
+    rows = [(f"search.{field}", str(text)) for field, text in settings.search.items()]
+    rows += [(f"condition.{field}", str(value)) for field, value in chosen.given.items()]
+    print_table("Search", pd.DataFrame(rows, columns=["field", "range"]))
+
+
+if __name__ == "__main__":
+    run_command(sweep, sys.argv[1:])

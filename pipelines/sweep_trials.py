@@ -1,0 +1,186 @@
+"""A running sweep's trials: asked for from the books, told to them, to MLflow and to the terminal.
+
+All of it runs in one thread, the one that runs Ray Tune's loop: it is the books', MLflow's and the terminal's only writer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from components.figures.sweep import SweepFigures
+
+from components import tracking
+from components.config.sweep import Sweep
+from components.recursion.loop import stored_generations
+from components.recursion.records import Generation
+from components.store import Store
+from components.sweep import objectives, pruning, space
+from components.sweep.books import Books
+from components.sweep.trial import TrialWork
+from components.terminal import SweepProgress
+from pipelines.outbox import Outbox
+from pipelines.recorder import record
+from pipelines.sweep_families import Runs
+
+
+@dataclass
+class Trials:
+    """What `cluster.Search` asks for. `most`: trials in all."""
+
+    sweep: Sweep
+    most: int
+    books: Books
+    runs: Runs
+    store: Store
+    run: tracking.Study
+    progress: SweepProgress
+    outbox: Outbox
+    failed: dict[str, str] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _studies: dict[str, tracking.Study] = field(default_factory=dict)
+    _families: dict[str, Any] = field(default_factory=dict)
+    _recorded: set[tuple[str, str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.space = space.parse(self.sweep.settings.search)
+        self.measure = objectives.MEASURES[self.sweep.settings.family]
+        pruning_ = self.sweep.settings.pruning
+        last = self.sweep.study.generations
+        self.rungs = pruning.rungs(last, pruning_.grace, pruning_.factor) if pruning_ else []
+
+    def ask(self) -> tuple[str, TrialWork] | None:
+        """The next trial: one that was interrupted, or a new one."""
+        asked = self.books.next(self.most, lambda trial: space.suggest(self.space, trial, self.sweep.given))
+        if asked is None:
+            return None
+        number, point = asked
+        name, condition = f"trial-{number}", described(point)
+        study = self.sweep.with_conditions({condition: point})
+        chains = self.runs.chains(study)
+        stored = [list(stored_generations(one.chain, one.family, self.store, one.generations)) for one in chains]
+        found = min(map(len, stored))
+        self.books.note(number, "found", found)
+        self._numbers[name] = number
+        self._families |= {one.chain.identity: one.family for one in chains}
+        self.progress.begin(name, condition, found)
+        self.outbox.put(lambda: self._open(name, number, condition, point))
+        last = study.generations
+        reports = sorted({0, *self.rungs, last}) if chains[0].family.in_memory else range(last + 1)
+        return name, TrialWork(name, chains, reports, self.runs.block)
+
+    def hopeless(self, trial: str, numbers: Mapping[str, Any]) -> bool:
+        """Write down what a trial reported; whether it is to be stopped there."""
+        number, generation = self._numbers[trial], int(numbers["generation"])
+        errors = objectives.errors(numbers)
+        kept = {name: numbers[name] for name in ("generation", *objectives.OBJECTIVES)}
+        self.books.report(number, kept | {f"error/{seed}": value for seed, value in errors.items()})
+        error = sum(errors.values()) / len(errors)
+        self.progress.reached(trial, kept, error)
+        told = {name: float(kept[name]) for name in objectives.OBJECTIVES} | {self.measure.metric: error}
+        self.outbox.put(lambda: tracking.record_report(self._studies[trial], generation, told))
+        if generation not in self.rungs:
+            return False
+        assert self.sweep.settings.pruning
+        others = self.books.at(generation, but=number)
+        values = [kept[name] for name in self.books.objectives]
+        return pruning.hopeless(values, others, self.sweep.settings.pruning.factor)
+
+    def tell(self, trial: str, error: str | None, again: bool) -> None:
+        """A trial ended. One that another try could bring further is left running in the books."""
+        number = self._numbers[trial]
+        reached = max(self.books.reports(number), default=-1)
+        if error is None and reached == self.sweep.study.generations:
+            self.books.complete(number)
+        elif error is None:
+            self.books.prune(number)
+        elif not again:
+            self.books.fail(number)
+        if error:
+            self.failed[trial] = error
+        state = "interrupted" if error and again else self.books.state(number)
+        self.progress.ended(trial, state)
+        self.outbox.put(lambda: tracking.end_trial(self._studies[trial], self.books.state(number)))
+
+    def watch(self, messages: list[Mapping[str, Any]]) -> None:
+        """Take in what the workers sent. One write to MLflow a time: trials wait for this thread's decisions."""
+        for message in messages:
+            if generations := message.get("finished"):
+                self._record(message["work"], generations)
+            elif "retry" in message:
+                self.progress.say(f"{message['work']}: a worker died ({message['error']}); continuing from the store")
+            else:
+                self.progress.at(*(message[key] for key in ("work", "generation", "phase", "done", "total")))
+        self.outbox.write(most=1)
+
+    def table(self) -> pd.DataFrame:
+        """trials.parquet: trial, the searched fields, state, generation, error, collapse, cost, seconds, found, best, pareto.
+
+        Numbers are those at the last generation reached; `found`: generations that the store had when the trial began.
+        """
+        rows, best, front = [], self.best(), self.front()
+        for one in self.books.frozen():
+            reports = self.books.reports(one.number)
+            last: Mapping[str, Any] = list(reports.values())[-1] if reports else {}
+            errors = list(objectives.errors(last).values())
+            row: dict[str, Any] = {"trial": one.number}
+            row |= {name: one.user_attrs.get("point", {}).get(name) for name in self.sweep.settings.search}
+            row |= {"state": self.books.state(one.number), "generation": last.get("generation", -1)}
+            row |= {"error": sum(errors) / len(errors) if errors else float("nan")}
+            row |= {name: last.get(name, float("nan")) for name in objectives.OBJECTIVES}
+            row |= {"found": one.user_attrs.get("found", 0), "best": one.number == best, "pareto": one.number in front}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def paths(self) -> pd.DataFrame:
+        """generations.parquet: trial, seed, generation, value (the family's error), collapse."""
+        rows = []
+        for one in self.books.frozen():
+            reports = self.books.reports(one.number)
+            for generation, numbers in reports.items():
+                for seed, value in objectives.errors(numbers).items():
+                    before = objectives.errors(reports[0])[seed]
+                    rows.append((one.number, seed, generation, value, self.measure.lost(before, value)))
+        return pd.DataFrame(rows, columns=["trial", "seed", "generation", "value", "collapse"])
+
+    def front(self) -> list[int]:
+        """Trials that no other beats in every objective."""
+        return self.books.front()
+
+    def best(self) -> int | None:
+        """The best of one objective; of several, the cheapest trial whose collapse is under the threshold, else the least."""
+        return self.books.best(self.sweep.settings.threshold)
+
+    def figures(self, table: pd.DataFrame) -> SweepFigures:
+        return SweepFigures(
+            trials=table,
+            paths=self.paths(),
+            fields=list(self.sweep.settings.search),
+            objectives=self.books.objectives,
+            measure=self.measure.name,
+            unit=objectives.REAL_DATA[self.sweep.settings.family],
+            study=self.books.study,
+            curve=None,
+        )
+
+    def _open(self, trial: str, number: int, condition: str, point: Mapping[str, Any]) -> None:
+        if trial not in self._studies:
+            name = f"{trial}: {condition}"
+            self._studies[trial] = tracking.open_trial(self.run, number, name, condition, point)
+
+    def _record(self, trial: str, generations: list[Generation]) -> None:
+        new = [one for one in generations if (trial, one.chain.identity, one.index) not in self._recorded]
+        self._recorded |= {(trial, one.chain.identity, one.index) for one in new}
+        new.sort(key=lambda one: one.chain.seed)  # together what is of one chain
+        last = self.sweep.study.generations
+        record(self.outbox, lambda: self._studies[trial], new, last, self._artifacts)
+
+    def _artifacts(self, generation: Generation) -> Mapping[str, Path | str]:
+        return self.runs.artifacts(generation, self._families[generation.chain.identity])
+
+
+def described(point: Mapping[str, Any]) -> str:
+    """A trial's settings in words, which is its condition's name."""
+    words = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in point.items()}
+    return " ".join(f"{name}={word}" for name, word in words.items())

@@ -21,7 +21,7 @@ from components.figures import sweep as figures
 from components.figures.report import write_report
 from components.figures.table import readable
 from components.store import Store
-from components.sweep import books, objectives, space
+from components.sweep import answers, books, objectives, space
 from components.terminal import SweepProgress, console, print_table
 from pipelines.outbox import Outbox
 from pipelines.study import PROJECT, closing, run_command, study_identity
@@ -40,7 +40,8 @@ def sweep(arguments: Sequence[str]) -> None:
     settings, study = chosen.settings, chosen.study
     searched = space.parse(settings.search)
     space.check(searched, settings.search, chosen.condition)
-    first = space.grid(searched, settings.search, chosen.given) if settings.sampler == "grid" else []
+    gridded = settings.sampler == "grid"
+    first = space.grid(searched, settings.search, chosen.given) if gridded else space.anchors(searched)
     most = _trials(chosen, len(first))
     _check_objectives(chosen)
     store = Store.open(study.store.path)
@@ -110,12 +111,16 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
         _closing_table(table, list(chosen.settings.search), objectives.MEASURES[chosen.settings.family].name)
     )
     print_table(f"Sweep {chosen.name}", closing_table)
+    curves = trials.curves()
+    threshold = chosen.settings.threshold
+    said = answers.answers(curves, objectives.MEASURES[chosen.settings.family], threshold, chosen.study.generations)
+    for sentence in said:
+        console.print(sentence)
     trials.outbox.flush()
-    best = trials.best()
-    tracking.mark_best(run, best, trials.front())
+    tracking.mark_best(run, trials.best(), trials.front())
     title = f"Sweep {chosen.name}: {len(table)} trials"
     with TemporaryDirectory() as place:
-        drawn = figures.save_all(trials.figures(table), Path(place) / "figures")
+        drawn = figures.save_all(trials.figures(table, curves), Path(place) / "figures")
         report = Path(place) / "report.html"
         write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS)
         tracking.close_study(
@@ -123,6 +128,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
             "FAILED" if trials.failed else "FINISHED",
             figures=Path(place) / "figures",
             report=report,
+            summary=answers.numbers(curves, threshold),
             tables={"trials": table, "generations": trials.paths()},
         )
     console.print(f"Browse it with `make ui`: {tracking.address(run)}")

@@ -3,20 +3,21 @@
 All of it runs in one thread, the one that runs Ray Tune's loop: it is the books', MLflow's and the terminal's only writer.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from components.figures.sweep import SweepFigures
 
 from components import tracking
 from components.config.sweep import Sweep
+from components.figures.sweep import FittedCurve, SweepFigures
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.store import Store
-from components.sweep import objectives, pruning, space
+from components.sweep import curve, objectives, pruning, space
 from components.sweep.books import Books
 from components.sweep.trial import TrialWork
 from components.terminal import SweepProgress
@@ -152,7 +153,19 @@ class Trials:
         """The best of one objective; of several, the cheapest trial whose collapse is under the threshold, else the least."""
         return self.books.best(self.sweep.settings.threshold)
 
-    def figures(self, table: pd.DataFrame) -> SweepFigures:
+    def curves(self) -> curve.Curves | None:
+        """Collapse against the real fraction, out of the trials that came to their end."""
+        if "real_fraction" not in self.sweep.settings.search:
+            return None
+        table = self.table()
+        fields = ["trial", *(name for name in ("real_fraction", "epochs") if name in table)]
+        completed = table[(table["state"] == "completed") & table["real_fraction"].notna()][fields]
+        paths = self.paths()
+        ends = paths[paths["generation"] == self.sweep.study.generations]
+        return curve.fit(ends.merge(completed, on="trial"))
+
+    def figures(self, table: pd.DataFrame, curves: curve.Curves | None) -> SweepFigures:
+        """What the figures are drawn from."""
         return SweepFigures(
             trials=table,
             paths=self.paths(),
@@ -161,7 +174,7 @@ class Trials:
             measure=self.measure.name,
             unit=objectives.REAL_DATA[self.sweep.settings.family],
             study=self.books.study,
-            curve=None,
+            curve=_drawn(curves, self.sweep.settings.threshold) if curves else None,
         )
 
     def _open(self, trial: str, number: int, condition: str, point: Mapping[str, Any]) -> None:
@@ -184,3 +197,16 @@ def described(point: Mapping[str, Any]) -> str:
     """A trial's settings in words, which is its condition's name."""
     words = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in point.items()}
     return " ".join(f"{name}={word}" for name, word in words.items())
+
+
+def _drawn(curves: curve.Curves, threshold: float) -> FittedCurve:
+    least = curves.least_fraction(threshold)
+    return FittedCurve(
+        line=curves.line(),
+        by_seed=curves.by_seed(),
+        note="a (1 - f) / (1 + f / k) fitted to each seed's completed trials"
+        + ("" if math.isnan(curves.epochs) else f", at {curves.epochs:.3g} epochs")
+        + f"; bold: their mean, with its 95 % band over {len(curves.seeds)} seeds",
+        threshold=threshold,
+        least=(least.value, least.low, least.high),
+    )

@@ -52,6 +52,9 @@ class CorpusSettings(Section):
     train_blocks: Count | None = Field(
         None, description="blocks the study trains on (all if empty); the base model gets the rest"
     )
+    heldout_blocks: Count | None = Field(
+        None, description="at most so many blocks to validate on, and to test on (all if empty)"
+    )
     vocabulary_size: Annotated[int, Field(ge=260)] = Field(
         2048, description="entries of a tokenizer that is trained here"
     )

@@ -59,7 +59,7 @@ def identity_inputs(settings: CorpusSettings, tokenizer: str) -> dict[str, Any]:
         made_by: Any = {"train": settings.vocabulary_size}
     else:
         made_by = tokenizer_digest(load_tokenizer(tokenizer))
-    return {
+    inputs = {
         "format": FORMAT,
         "text": text,
         "tokenizer": made_by,
@@ -67,13 +67,14 @@ def identity_inputs(settings: CorpusSettings, tokenizer: str) -> dict[str, Any]:
         "remainder": settings.remainder,
         "train_blocks": settings.train_blocks,
     }
+    return inputs | ({} if settings.heldout_blocks is None else {"heldout_blocks": settings.heldout_blocks})
 
 
 def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str, float]:
     """Read, tokenise, pack, and write everything into `folder`, which exists and is empty.
 
     With `train_blocks`, that many blocks evenly spread over the training split are the study's; the others join the
-    pretraining blocks.
+    pretraining blocks. With `heldout_blocks`, at most that many of the validation and of the test split are kept.
 
     Returns:
         For each split `tokens/<split>` (as read, the remainder included) and `blocks/<split>` (as the study has them),
@@ -101,6 +102,9 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
     if settings.train_blocks is not None:
         blocks["train"], rest = _spread(blocks["train"], settings.train_blocks)
         blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
+    if (most := settings.heldout_blocks) is not None:
+        for split in ("validation", "test"):
+            blocks[split], _ = _spread(blocks[split], min(most, len(blocks[split])))
     digests = {"text": texts.digest, "tokenizer": tokenizer_digest(encoder)}
     for split in ALL_SPLITS:
         write_array(folder / f"{split}.npy", blocks[split])

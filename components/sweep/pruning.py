@@ -30,8 +30,8 @@ def hopeless(values: Sequence[float], others: Sequence[Sequence[float]], factor:
     if not others:
         return False
     everyone = np.array([*others, values], float)
-    scores = everyone[:, 0] if everyone.shape[1] == 1 else fronts(everyone).astype(float)
-    return bool(scores[-1] > np.nanpercentile(scores[:-1], 100 / factor))
+    rewards = -(everyone[:, 0] if everyone.shape[1] == 1 else fronts(everyone).astype(float))
+    return bool(rewards[-1] < np.nanpercentile(rewards[:-1], (1 - 1 / factor) * 100))  # rounded as Ray's ASHA rounds it
 
 
 def fronts(values: np.ndarray) -> np.ndarray:

@@ -56,6 +56,11 @@ def check(space: Space, search: Mapping[str, Any], condition: BaseModel) -> None
             )
         for value in _representatives(space[field]):
             _valid(model, given | {field: value}, field, search[field])
+    regime = space.get("regime")
+    if "real_fraction" in space and isinstance(regime, CategoricalDistribution) and "replace" not in regime.choices:
+        raise BadInput(
+            "search.real_fraction", search["real_fraction"], f"none of {search['regime']} keeps a real fraction"
+        )
     corners = [[(field, value) for value in _representatives(space[field])] for field in space]
     if math.prod(map(len, corners)) > MOST_CORNERS:
         corners = [[values[0], values[-1]] for values in corners]
@@ -91,6 +96,20 @@ def grid(space: Space, search: Mapping[str, Any], given: Mapping[str, Any]) -> l
     values = [[(field, value) for value in _values(field, space[field], search)] for field in space]
     points = [applicable(dict(point), given) for point in product(*values)]
     return [point for place, point in enumerate(points) if point not in points[:place]]
+
+
+def anchors(space: Space) -> list[Point]:
+    """Where the curve of real data begins and where it bends, the paper's two settings (none kept, a tenth kept): they are
+    tried first, other fields as the sampler likes, so that neither end of the question is left to extrapolation."""
+    distribution = space.get("real_fraction")
+    if not isinstance(distribution, FloatDistribution) or distribution.log:
+        return []  # of choices, every one is tried anyway
+    low, span = distribution.low, distribution.high - distribution.low
+    tenth = low + (
+        0.1 * span if not distribution.step else max(round(0.1 * span / distribution.step), 1) * distribution.step
+    )
+    point = {"regime": "replace"} if "regime" in space else {}
+    return [point | {"real_fraction": low}, point | {"real_fraction": _whole_steps(tenth)}]
 
 
 def applicable(point: Point, given: Mapping[str, Any]) -> Point:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from components.figures import style
-from components.figures.sweep import trials as shared
+from components.figures.sweep import drawing, trials
 from components.figures.sweep.trials import SweepFigures
 
 CAPTION = (
@@ -36,16 +36,17 @@ def means(paths: pd.DataFrame) -> pd.DataFrame:
     Only generations that all seeds of the trial have reached: a mean over some of them jumps. Where one is infinite or
     not a number, so is the mean.
     """
+    paths = paths.astype({"value": float, "collapse": float})  # of no rows, too
     groups = paths.groupby(["trial", "generation"])[["value", "collapse"]]
-    table = groups.agg(lambda values: values.mean(skipna=False)).reset_index()
+    table = groups.mean(skipna=False).reset_index()
     table["seeds"] = paths.groupby(["trial", "generation"])["seed"].nunique().to_numpy()
     whole = table["seeds"] == table.groupby("trial")["seeds"].transform("max")
     return table[whole].sort_values(["trial", "generation"]).reset_index(drop=True)
 
 
 def _matplotlib(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> Figure:
-    scale, numbers = shared.scale_of(sweep, shared.main_field(sweep))
-    figure, axes = shared.picture(_title(sweep), _note(sweep, rows, lines))
+    scale, numbers = drawing.scale_of(sweep, trials.main_field(sweep))
+    figure, axes = drawing.picture(_title(sweep), _note(sweep, rows, lines))
     style.dress(axes, "", _X, sweep.measure)
     style.generation_axis(axes, int(lines["generation"].max()))
     logarithmic, low, high = _range(lines)
@@ -68,19 +69,18 @@ def _matplotlib(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) ->
                 markeredgewidth=2, linestyle="none", zorder=4, label=None if row["state"] in ended else label,
             )  # fmt: skip
             ended.add(row["state"])
-    shared.colour_bar(figure, axes, scale)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=style.FONT - 1, frameon=False, loc="upper left")
-    return shared.finish_picture(figure)
+    drawing.colour_bar(figure, axes, scale)
+    drawing.legend(axes)
+    return drawing.finish_picture(figure)
 
 
 def _plotly(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> go.Figure:
-    scale, numbers = shared.scale_of(sweep, shared.main_field(sweep))
+    scale, numbers = drawing.scale_of(sweep, trials.main_field(sweep))
     figure = go.Figure()
     ended: set[str] = set()
     for _, row in rows.iterrows():
         line, colour = lines[lines["trial"] == row["trial"]], scale.colour(numbers[row["trial"]])
-        texts = [shared.hover(row, sweep, *_point(sweep, point)) for _, point in line.iterrows()]
+        texts = [trials.hover(row, sweep, *_point(sweep, point)) for _, point in line.iterrows()]
         path = go.Scatter(
             x=line["generation"], y=line["value"], mode="lines+markers", hovertext=texts, hoverinfo="text",
             line={"color": colour, "width": 4 if row["best"] else 2}, marker={"size": 8 if row["best"] else 6},
@@ -89,21 +89,19 @@ def _plotly(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> go.
         figure.add_trace(path)
         if row["state"] in _ENDS:
             _, symbol, label = _ENDS[row["state"]]
-            end = go.Scatter(
-                x=line["generation"].iloc[-1:], y=line["value"].iloc[-1:], mode="markers", name=label,
-                marker={"symbol": symbol, "size": 10, "line": {"width": 2.5, "color": style.INK}}, hoverinfo="skip",
-                legendgroup=row["state"], showlegend=row["state"] not in ended,
-            )  # fmt: skip
-            figure.add_trace(end)
+            marker = {"symbol": symbol, "size": 10, "line": {"width": 2.5, "color": style.INK}}
+            legend = {"legendgroup": row["state"], "showlegend": row["state"] not in ended}
+            last = line.iloc[-1:]
+            figure.add_trace(drawing.dots(last["generation"], last["value"], label, texts[-1:], marker, **legend))
             ended.add(row["state"])
-    figure.add_trace(shared.plotly_colour_bar(scale))
+    figure.add_trace(drawing.plotly_colour_bar(scale))
     logarithmic, low, high = _range(lines)
     figure.update_yaxes(style.plotly_log_axis(low, high) if logarithmic else {"range": [low, high]})
     figure.update_yaxes(title_text=html.escape(sweep.measure))
     last = int(lines["generation"].max())
     figure.update_xaxes(range=[-0.5, last + 0.5], tickformat="d", dtick=max(1, last // 10), title_text=_X)
-    shared.finish_page(figure, _title(sweep), _note(sweep, rows, lines))
-    figure.update_layout(legend={"x": 0.01, "y": 0.99, "xanchor": "left", "yanchor": "top"}, hovermode="closest")
+    drawing.finish_page(figure, _title(sweep), _note(sweep, rows, lines))
+    figure.update_layout(legend=drawing.PLOTLY_LEGEND, hovermode="closest")
     return figure
 
 
@@ -112,7 +110,7 @@ def _title(sweep: SweepFigures) -> str:
 
 
 def _point(sweep: SweepFigures, point: pd.Series) -> list[str]:
-    rise = f", {shared.rise(point['collapse'])} of generation 0's" if np.isfinite(point["collapse"]) else ""
+    rise = f", {trials.rise(point['collapse'])} of generation 0's" if np.isfinite(point["collapse"]) else ""
     return [f"generation {point['generation']:.0f}: {sweep.measure} {style.short(point['value'])}{rise}"]
 
 
@@ -133,6 +131,9 @@ def _note(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> str:
         parts.append("a cross (×): pruned after that generation")
     if (rows["state"] == "failed").any():
         parts.append("a plus (+): failed after it")
+    field = trials.main_field(sweep)
+    if not np.isfinite(trials.numbers(rows, field)).all():
+        parts.append(f"grey: trials without {trials.readable(field)}")
     everywhere = means(sweep.paths)
     if missing := int((~np.isfinite(everywhere["value"])).sum()):
         parts.append(f"left out: {missing} points that are not finite")

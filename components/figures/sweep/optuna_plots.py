@@ -18,8 +18,9 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from components.figures import style
-from components.figures.sweep import trials as shared
-from components.figures.sweep.trials import ACCENT, SweepFigures
+from components.figures.sweep import drawing, trials
+from components.figures.sweep.drawing import ACCENT
+from components.figures.sweep.trials import SweepFigures
 
 IMPORTANCES_CAPTION = (
     "How much of an objective's variation each searched setting explains alone (fANOVA on the completed trials, shares "
@@ -44,22 +45,28 @@ def importances(sweep: SweepFigures) -> pd.DataFrame:
     """Shares by field (rows, the first objective's most important first) and objective; empty where there is nothing to say.
 
     fANOVA and not Optuna's default: in a dozen trials PED-ANOVA, which asks what the best tenth have in common, often gets
-    the order wrong. Fields that only some completed trials have are left out, as fANOVA cannot compare the others.
+    the order wrong. It takes the trials that have all fields; of those that differ only where another one is missing (the
+    regime, where real fraction belongs to one of them) it can say nothing.
     """
-    completed = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    fields = [field for field in sweep.fields if all(field in trial.params for trial in completed)]
+    completed = _with_all_fields(sweep)
+    fields = [field for field in sweep.fields if len({str(trial.params[field]) for trial in completed}) > 1]
     columns = {}
     for index, objective in enumerate(sweep.objectives):
         values = np.array([trial.values[index] for trial in completed], float)
         values = values[np.isfinite(values)]
         if len(values) < FEWEST or len(fields) < 2 or np.ptp(values) < 1e-12 * np.abs(values).max():
             continue
-        columns[objective] = _fanova(sweep.study, fields, index)
+        columns[objective] = _fanova(sweep.study, list(sweep.fields), index, fields)
     table = pd.DataFrame(columns, index=fields)
     return table.sort_values(list(table.columns), ascending=False) if columns else table.head(0)
 
 
-def _fanova(study: optuna.Study, fields: list[str], index: int) -> dict[str, float]:
+def _with_all_fields(sweep: SweepFigures) -> list[FrozenTrial]:
+    completed = sweep.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in completed if all(field in trial.params for field in sweep.fields)]
+
+
+def _fanova(study: optuna.Study, fields: list[str], index: int, shown: list[str]) -> dict[str, float]:
     def target(trial: FrozenTrial) -> float:
         return float(trial.values[index])
 
@@ -67,20 +74,20 @@ def _fanova(study: optuna.Study, fields: list[str], index: int) -> dict[str, flo
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         evaluator = FanovaImportanceEvaluator(seed=0)
         found = get_param_importances(study, evaluator=evaluator, params=fields, target=target)
-    return {field: float(share) for field, share in found.items()}
+    return {field: float(found[field]) for field in shown}
 
 
 def draw_importances(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     table = importances(sweep)
     title, note = "Which setting matters", _importances_note(sweep, table)
     x = "share of the variation that the setting explains alone"
-    names = [shared.readable(field) for field in table.index]
-    figure, axes = shared.picture(title, note, height=1.6 + 0.4 * len(table) * (1 + len(table.columns)))
+    names = [trials.readable(field) for field in table.index]
+    figure, axes = drawing.picture(title, note, height=1.6 + 0.4 * len(table) * (1 + len(table.columns)))
     style.dress(axes, "", x, None)
     page = go.Figure()
     thick = 0.78 / len(table.columns)
     for index, objective in enumerate(table.columns):
-        label, colour = shared.objective_label(sweep, objective), style.CONDITION_COLOURS[index % 7]
+        label, colour = trials.objective_label(sweep, objective), style.CONDITION_COLOURS[index % 7]
         texts = [f"{share:.2f}" if share >= 0.01 else "< 0.01" for share in table[objective]]
         places = np.arange(len(table)) + (index - (len(table.columns) - 1) / 2) * thick
         bars = axes.barh(places, table[objective], height=0.92 * thick, color=colour, label=label)
@@ -97,27 +104,27 @@ def draw_importances(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     axes.set(xlim=(0, 1.08), ylim=(len(table) - 0.4, -0.6))  # the most important on top
     axes.grid(visible=False, axis="y")
     if len(table.columns) > 1:
-        axes.legend(fontsize=style.FONT - 1, frameon=False, loc="lower right")
+        drawing.legend(axes)
     page.update_xaxes(range=[0, 1.08], title_text=x)
     ticks = {"tickvals": list(range(len(table))), "ticktext": [html.escape(name) for name in names]}
     page.update_yaxes(range=[len(table) - 0.4, -0.6], showgrid=False, automargin=True, **ticks)
-    shared.finish_page(page, title, note, height=220 + 44 * len(table) * (1 + len(table.columns)))
-    page.update_layout(barmode="group", bargap=0.22, showlegend=len(table.columns) > 1)
-    return shared.finish_picture(figure), page
+    drawing.finish_page(page, title, note, height=220 + 44 * len(table) * (1 + len(table.columns)))
+    page.update_layout(barmode="group", bargap=0.22, showlegend=len(table.columns) > 1, legend=drawing.PLOTLY_LEGEND)
+    return drawing.finish_picture(figure), page
 
 
 def _importances_note(sweep: SweepFigures, table: pd.DataFrame) -> str:
-    completed = int((sweep.trials["state"] == "completed").sum())
+    completed = len(_with_all_fields(sweep))
     note = f"fANOVA on {completed} completed trials, shares that add up to 1: with few trials a hint, not a measurement"
-    others = [shared.readable(field) for field in sweep.fields if field not in table.index]
-    return note + (f"; left out: {', '.join(others)}, which only some trials have" if others else "")
+    others = [trials.readable(field) for field in sweep.fields if field not in table.index]
+    return note + (f"; in these trials {', '.join(others)} does not vary" if others else "")
 
 
 # --- the front of two objectives ---
 
 
 def front_possible(sweep: SweepFigures) -> bool:
-    return len(sweep.objectives) > 1 and len(shared.in_state(sweep, "completed", *sweep.objectives[:2])) > 0
+    return len(sweep.objectives) > 1 and len(trials.in_state(sweep, "completed", *sweep.objectives[:2])) > 0
 
 
 def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
@@ -126,19 +133,18 @@ def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     With a third objective the front is one in space: its trials are marked, but no line joins them.
     """
     y, x = sweep.objectives[:2]
-    rows = shared.in_state(sweep, "completed", x, y).sort_values(x)
+    rows = trials.in_state(sweep, "completed", x, y).sort_values(x)
     front = rows["pareto"].astype(bool)
-    title, note = f"{_capital(y)} against {shared.readable(x)}: what can be had", _front_note(sweep, rows)
-    scale, values = shared.scale_of(sweep, shared.main_field(sweep))
-    figure, axes = shared.picture(title, note, height=5.2)
-    style.dress(axes, "", shared.objective_label(sweep, x), shared.objective_label(sweep, y))
+    title, note = f"{_capital(y)} against {trials.readable(x)}: what can be had", _front_note(sweep, rows)
+    scale, values = drawing.scale_of(sweep, trials.main_field(sweep))
+    figure, axes = drawing.picture(title, note, height=5.2)
+    style.dress(axes, "", trials.objective_label(sweep, x), trials.objective_label(sweep, y))
     page = go.Figure()
     x_ends, y_ends = _ends(rows[x]), _ends(rows[y])
     if len(sweep.objectives) == 2:
         steps_x, steps_y = _staircase(rows[front], x, y, x_ends[1], y_ends[1])
         axes.plot(steps_x, steps_y, color=ACCENT, linewidth=1.6, zorder=2)
-        line = {"color": ACCENT, "width": 2}
-        page.add_trace(go.Scatter(x=steps_x, y=steps_y, mode="lines", line=line, hoverinfo="skip", showlegend=False))
+        page.add_trace(drawing.line(steps_x, steps_y, "the front", ACCENT, 2, showlegend=False))
     for label, chosen, size, edge in ((_OTHER_LABEL, ~front, 6.5, "white"), (_FRONT_LABEL, front, 10, ACCENT)):
         part = rows[chosen]
         if not len(part):
@@ -147,32 +153,28 @@ def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
         width = 1.8 if edge == ACCENT else 0.8
         axes.scatter(part[x], part[y], s=size**2, c=colours, edgecolors=edge, linewidths=width, zorder=3, label=label)
         boxes = [
-            shared.hover(row, sweep, *(_told(sweep, objective, row) for objective in (y, x)))
+            trials.hover(row, sweep, *(_told(sweep, objective, row) for objective in (y, x)))
             for _, row in part.iterrows()
         ]
         marker = {"size": 1.3 * size, "color": colours, "line": {"width": width, "color": edge}}
-        page.add_trace(
-            go.Scatter(
-                x=part[x], y=part[y], mode="markers", marker=marker, name=label, hovertext=boxes, hoverinfo="text"
-            )
-        )
-    shared.number_axis(axes, "x", *x_ends)
-    shared.number_axis(axes, "y", *y_ends)
-    bar = shared.plotly_colour_bar(scale)
+        page.add_trace(drawing.dots(part[x], part[y], label, boxes, marker))
+    drawing.number_axis(axes, "x", *x_ends)
+    drawing.number_axis(axes, "y", *y_ends)
+    bar = drawing.plotly_colour_bar(scale)
     beside = axes
     if y == "collapse":
-        beside = shared.factor_axis(axes, sweep.measure)
-        shared.plotly_factor_axis(page, sweep.measure, *y_ends)
+        beside = drawing.factor_axis(axes, sweep.measure)
+        drawing.plotly_factor_axis(page, sweep.measure, *y_ends)
         bar.marker.colorbar.x = 1.09
-    shared.colour_bar(figure, beside, scale)
+    drawing.colour_bar(figure, beside, scale)
     page.add_trace(bar)
-    axes.legend(fontsize=style.FONT - 1, framealpha=0.8, edgecolor="none", loc="upper right")
-    page.update_xaxes(range=x_ends, title_text=html.escape(shared.objective_label(sweep, x)), zeroline=False)
-    label = html.escape(shared.objective_label(sweep, y))
+    drawing.legend(axes)
+    page.update_xaxes(range=x_ends, title_text=html.escape(trials.objective_label(sweep, x)), zeroline=False)
+    label = html.escape(trials.objective_label(sweep, y))
     page.update_layout(yaxis={"range": y_ends, "title": {"text": label}, "zeroline": False})
-    shared.finish_page(page, title, note)
-    page.update_layout(legend={"x": 0.99, "y": 0.99, "xanchor": "right", "yanchor": "top"}, hovermode="closest")
-    return shared.finish_picture(figure), page
+    drawing.finish_page(page, title, note)
+    page.update_layout(legend=drawing.PLOTLY_LEGEND, hovermode="closest")
+    return drawing.finish_picture(figure), page
 
 
 def _staircase(front: pd.DataFrame, x: str, y: str, right: float, top: float) -> tuple[list[float], list[float]]:
@@ -192,7 +194,7 @@ def _front_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
     if missing := int((sweep.trials["state"] == "completed").sum()) - len(rows):
         parts.append(f"left out: {missing} whose numbers are not finite")
     if (sweep.trials["state"] == "pruned").any():
-        parts.append("pruned trials are not drawn: after fewer generations they have less of both")
+        parts.append("pruned trials are not drawn: numbers after fewer generations do not compare")
     return "; ".join(parts)
 
 
@@ -200,16 +202,16 @@ def _front_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
 
 
 def history_possible(sweep: SweepFigures) -> bool:
-    return len(shared.in_state(sweep, "completed", sweep.objectives[0])) > 0
+    return len(trials.in_state(sweep, "completed", sweep.objectives[0])) > 0
 
 
 def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     """Completed trials as dots, the least so far as a line; pruned and failed trials have no value, but their place."""
     objective = sweep.objectives[0]
-    label = shared.objective_label(sweep, objective)
-    rows = shared.in_state(sweep, "completed", objective).sort_values("trial")
+    label = trials.objective_label(sweep, objective)
+    rows = trials.in_state(sweep, "completed", objective).sort_values("trial")
     title, note = f"{_capital(objective)} by trial, and the best so far", _history_note(sweep, rows)
-    figure, axes = shared.picture(title, note)
+    figure, axes = drawing.picture(title, note)
     style.dress(axes, "", "trial", label)
     page = go.Figure()
     last = int(sweep.trials["trial"].max())
@@ -217,21 +219,17 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     low, high = _ends(rows[objective])
     low -= 0.05 * (high - low)  # room for the marks below
     axes.step(line_x, line_y, where="post", color=ACCENT, linewidth=2.4, label="best so far", zorder=2)
-    line = {"color": ACCENT, "width": 3, "shape": "hv"}
-    page.add_trace(go.Scatter(x=line_x, y=line_y, mode="lines", line=line, name="best so far", hoverinfo="skip"))
+    page.add_trace(drawing.line(line_x, line_y, "best so far", ACCENT, 3, shape="hv"))
     blue = style.CONDITION_COLOURS[0]
-    dots = {"markersize": 8, "color": blue, "markeredgecolor": "white"}
-    axes.plot(rows["trial"], rows[objective], linestyle="none", marker="o", label="a completed trial", **dots)
-    boxes = [shared.hover(row, sweep, _told(sweep, objective, row)) for _, row in rows.iterrows()]
+    axes.plot(
+        rows["trial"], rows[objective], linestyle="none", marker="o", markersize=8, color=blue, markeredgecolor="white",
+        label="a completed trial",
+    )  # fmt: skip
+    boxes = [trials.hover(row, sweep, _told(sweep, objective, row)) for _, row in rows.iterrows()]
     marker = {"size": 11, "color": blue, "line": {"width": 1, "color": "white"}}
-    page.add_trace(
-        go.Scatter(
-            x=rows["trial"], y=rows[objective], mode="markers", marker=marker, name="a completed trial",
-            hovertext=boxes, hoverinfo="text",
-        )  # fmt: skip
-    )
+    page.add_trace(drawing.dots(rows["trial"], rows[objective], "a completed trial", boxes, marker))
     for state, short, symbol in (("pruned", "x", "x-thin"), ("failed", "+", "cross-thin")):
-        ended = shared.in_state(sweep, state)
+        ended = trials.in_state(sweep, state)
         if not len(ended):
             continue
         bottom = np.full(len(ended), low + 0.035 * (high - low))
@@ -240,29 +238,25 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
             label=state,
         )  # fmt: skip
         marker = {"symbol": symbol, "size": 9, "line": {"width": 2.2, "color": style.FAINT}}
-        boxes = [shared.hover(row, sweep) for _, row in ended.iterrows()]
-        page.add_trace(
-            go.Scatter(
-                x=ended["trial"], y=bottom, mode="markers", marker=marker, name=state, hovertext=boxes, hoverinfo="text"
-            )
-        )
+        boxes = [trials.hover(row, sweep) for _, row in ended.iterrows()]
+        page.add_trace(drawing.dots(ended["trial"], bottom, state, boxes, marker))
     axes.set_xlim(-0.6, last + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
-    shared.number_axis(axes, "y", low, high)
+    drawing.number_axis(axes, "y", low, high)
     page.update_xaxes(range=[-0.6, last + 0.6], tickformat="d", dtick=max(1, -(-(last + 1) // 12)), title_text="trial")
     page.update_layout(yaxis={"range": [low, high], "title": {"text": html.escape(label)}, "zeroline": False})
     if objective == "collapse":
-        shared.factor_axis(axes, sweep.measure)
-        shared.plotly_factor_axis(page, sweep.measure, low, high)
-    axes.legend(fontsize=style.FONT - 1, framealpha=0.8, edgecolor="none", loc="upper right")
-    shared.finish_page(page, title, note)
-    page.update_layout(legend={"x": 0.99, "y": 0.99, "xanchor": "right", "yanchor": "top"}, hovermode="closest")
-    return shared.finish_picture(figure), page
+        drawing.factor_axis(axes, sweep.measure)
+        drawing.plotly_factor_axis(page, sweep.measure, low, high)
+    drawing.legend(axes)
+    drawing.finish_page(page, title, note)
+    page.update_layout(legend=drawing.PLOTLY_LEGEND, hovermode="closest")
+    return drawing.finish_picture(figure), page
 
 
 def _history_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
-    best = rows.loc[rows[sweep.objectives[0]].idxmin()]
-    tried = shared.settings(best, sweep.fields)
+    best = rows.sort_values([sweep.objectives[0], "trial"]).iloc[0]
+    tried = trials.settings(best, sweep.fields)
     parts = [f"the least: trial {best['trial']}" + (f" ({tried})" if tried else "")]
     for state, mark in (("pruned", "a cross (×)"), ("failed", "a plus (+)")):
         if count := int((sweep.trials["state"] == state).sum()):
@@ -274,8 +268,8 @@ def _history_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
 
 def _told(sweep: SweepFigures, objective: str, row: pd.Series) -> str:
     if objective == "collapse":
-        return shared.nats(row["collapse"])
-    return f"{shared.objective_label(sweep, objective)}: {style.short(float(row[objective]))}"
+        return trials.nats(row["collapse"])
+    return f"{trials.objective_label(sweep, objective)}: {style.short(float(row[objective]))}"
 
 
 def _ends(values: pd.Series) -> tuple[float, float]:
@@ -285,4 +279,4 @@ def _ends(values: pd.Series) -> tuple[float, float]:
 
 
 def _capital(name: str) -> str:
-    return shared.readable(name).capitalize()
+    return trials.readable(name).capitalize()

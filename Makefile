@@ -5,10 +5,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion bench peers ui test test-faults check format lock clean
+.PHONY: recursion sweep bench peers ui test test-faults check format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
+
+sweep: .venv/made  ## how much real data, how many epochs: twelve trials of the laptop model (P="-P name=value ..." for settings)
+	mlflow run . -e sweep --env-manager local --experiment-name sweep $(P)
 
 bench: .venv/made  ## every speed against its peers, an hour and a half (SECTIONS="generation scoring ..." for some)
 	python -m benchmarks $(SECTIONS)

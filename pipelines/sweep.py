@@ -74,7 +74,7 @@ def _run(chosen: Sweep, most: int, book: books.Books, runs: Runs, store: Store, 
     measure = objectives.MEASURES[chosen.settings.family]
     with SweepProgress(most, chosen.study.generations, measure.name) as progress:
         trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say))
-        if book.lacks(most):
+        if trials.begin():
             _compute(chosen, runs, store, trials)
     _close(chosen, trials, run)
     if trials.failed:

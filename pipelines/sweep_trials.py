@@ -4,8 +4,9 @@ All of it runs in one thread, the one that runs Ray Tune's loop: it is the books
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from components.recursion.records import Generation
 from components.store import Store
 from components.sweep import curve, objectives, pruning, space
 from components.sweep.books import Books
-from components.sweep.trial import TrialWork
+from components.sweep.trial import TrialWork, reports
 from components.terminal import SweepProgress
 from pipelines.outbox import Outbox
 from pipelines.recorder import record
@@ -41,6 +42,7 @@ class Trials:
     failed: dict[str, str] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
     _studies: dict[str, tracking.Study] = field(default_factory=dict)
+    _asked: tuple[str, TrialWork] | None = None
     _families: dict[str, Any] = field(default_factory=dict)
     _recorded: set[tuple[str, str, int]] = field(default_factory=set)
 
@@ -51,25 +53,43 @@ class Trials:
         last = self.sweep.study.generations
         self.rungs = pruning.rungs(last, pruning_.grace, pruning_.factor) if pruning_ else []
 
+    def begin(self) -> bool:
+        """Whether a trial needs workers: what the store has whole is told before any are started."""
+        self._asked = self._next()
+        return self._asked is not None
+
     def ask(self) -> tuple[str, TrialWork] | None:
-        """The next trial: one that was interrupted, or a new one."""
-        asked = self.books.next(self.most, lambda trial: space.suggest(self.space, trial, self.sweep.given))
-        if asked is None:
-            return None
-        number, point = asked
-        name, condition = f"trial-{number}", described(point)
-        study = self.sweep.with_conditions({condition: point})
-        chains = self.runs.chains(study)
-        stored = [list(stored_generations(one.chain, one.family, self.store, one.generations)) for one in chains]
-        found = min(map(len, stored))
-        self.books.note(number, "found", found)
-        self._numbers[name] = number
-        self._families |= {one.chain.identity: one.family for one in chains}
-        self.progress.begin(name, condition, found)
-        self.outbox.put(lambda: self._open(name, number, condition, point))
-        last = study.generations
-        reports = sorted({0, *self.rungs, last}) if chains[0].family.in_memory else range(last + 1)
-        return name, TrialWork(name, chains, reports, self.runs.block)
+        """The next trial that needs workers."""
+        asked, self._asked = self._asked or self._next(), None
+        return asked
+
+    def _next(self) -> tuple[str, TrialWork] | None:
+        """The next trial: one that was interrupted, or a new one. A condition that was computed before costs nothing."""
+        while asked := self.books.next(self.most, lambda trial: space.suggest(self.space, trial, self.sweep.given)):
+            number, point = asked
+            name, condition = f"trial-{number}", described(point)
+            chains = self.runs.chains(self.sweep.with_conditions({condition: point}))
+            last = self.sweep.study.generations
+            stored = [list(stored_generations(one.chain, one.family, self.store, last)) for one in chains]
+            found = min(map(len, stored))
+            self.books.note(number, "found", found)
+            self._numbers[name] = number
+            self._families |= {one.chain.identity: one.family for one in chains}
+            self.progress.begin(name, condition, found)
+            self.outbox.put(partial(self._open, name, number, condition, point))
+            reported = sorted({0, *self.rungs, last}) if chains[0].family.in_memory else range(last + 1)
+            if found <= last:
+                return name, TrialWork(name, chains, reported, self.runs.block)
+            self._replay(name, stored, reported)
+        return None
+
+    def _replay(self, trial: str, stored: Sequence[Sequence[Generation]], reported: Collection[int]) -> None:
+        """A trial whose chains are all in the store: it is told, and stopped, as one that is computed."""
+        for generations, numbers in reports(zip(*stored, strict=True), reported, self.runs.block):
+            self._record(trial, list(generations))
+            if numbers and self.hopeless(trial, numbers):
+                break
+        self.tell(trial, None, True)
 
     def hopeless(self, trial: str, numbers: Mapping[str, Any]) -> bool:
         """Write down what a trial reported; whether it is to be stopped there."""
@@ -101,7 +121,7 @@ class Trials:
         if error:
             self.failed[trial] = error
         state = "interrupted" if error and again else self.books.state(number)
-        self.progress.ended(trial, state)
+        self.progress.ended(trial, state, error)
         self.outbox.put(lambda: tracking.end_trial(self._studies[trial], self.books.state(number)))
 
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
@@ -121,7 +141,7 @@ class Trials:
         Numbers are those at the last generation reached; `found`: generations that the store had when the trial began.
         """
         rows, best, front = [], self.best(), self.front()
-        for one in self.books.frozen():
+        for one in self.books.begun():
             reports = self.books.reports(one.number)
             last: Mapping[str, Any] = list(reports.values())[-1] if reports else {}
             errors = list(objectives.errors(last).values())
@@ -137,7 +157,7 @@ class Trials:
     def paths(self) -> pd.DataFrame:
         """generations.parquet: trial, seed, generation, value (the family's error), collapse."""
         rows = []
-        for one in self.books.frozen():
+        for one in self.books.begun():
             reports = self.books.reports(one.number)
             for generation, numbers in reports.items():
                 for seed, value in objectives.errors(numbers).items():

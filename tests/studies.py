@@ -54,19 +54,23 @@ class Place:
     def arguments(self, *arguments: str) -> list[str]:
         return ["--preset", "smoke", "--store.path", str(self.store), *arguments]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The study to its end."""
-        with self.start(*arguments) as study:
+    def run(self, *arguments: str, pipeline: str = "recursion") -> subprocess.CompletedProcess[str]:
+        """The study, or what other pipeline is named, to its end."""
+        with self.start(*arguments, pipeline=pipeline) as study:
             output, errors = study.communicate(timeout=SECONDS)
         return subprocess.CompletedProcess(study.args, study.returncode, output, errors)
 
     @contextmanager
     def start(
-        self, *arguments: str, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        pipeline: str = "recursion",
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Iterator[subprocess.Popen[str]]:
         """The study, running; nothing of it is left afterwards, however this ends."""
         study = subprocess.Popen(
-            command or [sys.executable, "-m", "pipelines.recursion", *self.arguments(*arguments)],
+            command or [sys.executable, "-m", f"pipelines.{pipeline}", *self.arguments(*arguments)],
             cwd=PROJECT,
             env=self.environment if environment is None else environment,
             stdout=subprocess.PIPE,
@@ -94,9 +98,9 @@ class Place:
             time.sleep(0.005)
         time.sleep(0.05)
 
-    def kill_in(self, phase: str, *arguments: str) -> None:
+    def kill_in(self, phase: str, *arguments: str, pipeline: str = "recursion") -> None:
         """Start the study and kill everything of it, without warning, as soon as a phase of this kind has begun."""
-        with self.start(*arguments) as study:
+        with self.start(*arguments, pipeline=pipeline) as study:
             self.wait_for(phase, study)
             kill_tree(study.pid)
 

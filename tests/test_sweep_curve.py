@@ -42,11 +42,11 @@ def test_without_noise_the_curve_is_found_again():
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_the_intervals_hold_the_truth_as_often_as_they_say(seeds):
-    """95 of 100 times, for each of the three answers; 300 sweeps, so a share has a standard error of 1.3 %."""
+    """95 of 100 times, for each of the three answers; 200 sweeps, so a share has a standard error of 1.5 %."""
     random = np.random.default_rng(seeds)
     least = (A - 0.2) / (A + 0.2 / K)
     held = np.zeros(3)
-    for _ in range(300):
+    for _ in range(200):
         curves = curve.fit(synthetic(seeds, 0.03, random))
         for place, (estimate, value) in enumerate(
             [
@@ -56,7 +56,7 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(seeds):
             ]
         ):
             held[place] += estimate.low <= value <= estimate.high
-    assert (held / 300 > 0.91).all(), held / 300
+    assert (held / 200 > 0.89).all(), held / 200
 
 
 def test_a_band_is_wider_with_fewer_seeds_and_holds_the_mean():
@@ -67,12 +67,14 @@ def test_a_band_is_wider_with_fewer_seeds_and_holds_the_mean():
     assert (few["high"] - few["low"]).mean() > 3 * (many["high"] - many["low"]).mean()
 
 
-def test_seeds_are_paired_what_they_share_cancels_in_the_gain():
-    """Seeds that differ by a shift of the whole curve's height by a tenth still agree on the share that is gained."""
-    runs = synthetic(3, 0.0, np.random.default_rng(2))
-    runs["collapse"] += 0.01 * runs["seed"]  # an offset of its own for each seed
-    lost, gain = curve.fit(runs).without_real_data(), curve.fit(runs).gain(0.1)
-    assert gain.high - gain.low < 0.6 * (lost.high - lost.low)
+def test_seeds_are_paired_what_a_trial_does_to_all_of_them_widens_no_interval():
+    """A scatter of the trials that all seeds share, against one that each seed has for itself."""
+    random = np.random.default_rng(2)
+    runs = synthetic(3, 0.005, random)
+    shared = runs.assign(collapse=runs["collapse"] + np.tile(0.1 * random.normal(size=14), 3))
+    own = runs.assign(collapse=runs["collapse"] + 0.1 * random.normal(size=42))
+    widths = [estimate.high - estimate.low for estimate in (curve.fit(each).gain(0.1) for each in (shared, own))]
+    assert widths[0] < widths[1] / 3
 
 
 def test_one_seed_claims_nothing():

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import ray
 from ray import tune
 from ray.actor import ActorHandle
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.queue import Queue
@@ -117,11 +118,18 @@ class _Stopping(_NotKept, FIFOScheduler):
         return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
 
 
-class _Watching(_NotKept, tune.Callback):
-    """Hands on what the workers sent, at every step of Tune's loop."""
+class _Watching(_NotKept, TrialProgressCallback):
+    """Hands on what the workers sent, at every step of Tune's loop; in the place of Tune's own lines about trials."""
 
     def __init__(self, messages: Queue, watch: Watch) -> None:
+        super().__init__()
         self.messages, self.watch = messages, watch
+
+    def log_result(self, trial: Any, result: Any, error: bool = False) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Nothing."""
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         self.watch(list(drain(self.messages)))

@@ -44,7 +44,7 @@ class SweepSettings(Section):
         None, description="the same name on the same store continues a sweep (family and preset if empty)"
     )
     trials: Count | None = Field(None, description="in all, those of earlier starts included (empty: a grid's points)")
-    search: dict[str, str | tuple[bool | int | float | str, ...]] = Field(
+    search: dict[str, Any] = Field(
         description="by a condition's field: uniform(low,high), loguniform, quniform(low,high,step), randint, choice(...)"
     )
     sampler: Literal["tpe", "random", "gp", "grid"] = "tpe"
@@ -125,6 +125,8 @@ def load(arguments: Sequence[str]) -> Sweep:
         raise BadInput("search", values.get("search"), "give search.<field>=uniform(low,high), for example")
     values["search"] = {name: text for name, text in values["search"].items() if text is not None}
     own = {name: values.pop(name) for name in [*SweepSettings.model_fields] if name in values}
+    if own.get("sampler") == "grid" and "trials" not in given:
+        own["trials"] = None  # a preset's number is not meant for it
     study = {"preset": own.get("preset", "laptop"), **values}
     if "conditions" in study:
         raise BadInput(

@@ -47,19 +47,15 @@ class Books:
         """The number and the point of the next trial: one that was interrupted first, then new ones up to `most`."""
         if self._resumed:
             trial = self.trial(self._resumed.pop(0))
-        elif self._begun() < most:
+        elif (number := len(self.begun())) < most:
             # Seeded by number: a sweep that was stopped goes on as one that was not, instead of with its first points.
-            self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, self._begun()))
+            self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, number))
             trial = self.study.ask()
         else:
             return None
         point = suggest(trial)
         trial.set_user_attr("point", point)
         return trial.number, point
-
-    def lacks(self, most: int) -> bool:
-        """Whether there is a trial to be begun, or to be gone on with."""
-        return bool(self._resumed) or self._begun() < most
 
     def note(self, number: int, name: str, value: Any) -> None:
         """Keep something else about a trial."""
@@ -123,14 +119,15 @@ class Books:
     def _completed(self) -> list[FrozenTrial]:
         return [one for one in self.frozen() if one.state == TrialState.COMPLETE]
 
-    def _begun(self) -> int:
-        return sum(one.state != TrialState.WAITING for one in self.frozen())
-
     def trial(self, number: int) -> Trial:
         return Trial(self.study, self.frozen()[number]._trial_id)
 
     def frozen(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
+
+    def begun(self) -> list[FrozenTrial]:
+        """Trials that were asked for; points that wait in line are none yet."""
+        return [one for one in self.frozen() if one.state != TrialState.WAITING]
 
     def state(self, number: int) -> str:
         return STATES[self.frozen()[number].state]

@@ -8,7 +8,7 @@ trials; an estimate is the mean over seeds, its interval Student's over them. Al
 what they share cancels in differences. What the curve's shape misses is in no interval: look at the figure.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,8 @@ class Estimate:
 
     def clipped(self, low: float, high: float) -> "Estimate":
         """Within what is possible."""
-        return Estimate(*np.clip([self.value, self.low, self.high], low, high).tolist(), self.seeds)
+        value, lower, upper = np.clip([self.value, self.low, self.high], low, high).tolist()
+        return Estimate(value, lower, upper, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -111,20 +112,24 @@ def _shape(fraction: np.ndarray, amplitude: np.ndarray | float, half: np.ndarray
 def _fit_seed(
     fraction: np.ndarray, ratio: np.ndarray, collapse: np.ndarray, searched: bool
 ) -> tuple[float, float, float]:
-    """Least squares in (log a, log k, b), from several starts: the surface has more than one valley where points are few."""
+    """Least squares in (log a, log k, b), from two starts: where points are few the surface has more than one valley."""
+    parameters = 3 if searched else 2
 
-    def with_epochs(_: np.ndarray, log_a: float, log_k: float, b: float) -> np.ndarray:
+    def curve(_: np.ndarray, log_a: float, log_k: float, b: float = 0.0) -> np.ndarray:
         return _shape(fraction, np.exp(log_a), np.exp(log_k)) * ratio**b
 
-    def without(x: np.ndarray, log_a: float, log_k: float) -> np.ndarray:
-        return with_epochs(x, log_a, log_k, 0.0)
+    def slopes(_: np.ndarray, log_a: float, log_k: float, b: float = 0.0) -> np.ndarray:
+        value = curve(_, log_a, log_k, b)
+        return np.stack([value, value * fraction / (np.exp(log_k) + fraction), value * np.log(ratio)], 1)[
+            :, :parameters
+        ]
 
-    curve: Callable[..., np.ndarray] = with_epochs if searched else without
-    bounds = ([np.log(1e-6), np.log(1e-4), -5.0][: 2 + searched], [np.log(LARGEST), np.log(100.0), 5.0][: 2 + searched])
+    low, high = [np.log(1e-6), np.log(1e-4), -5.0], [np.log(LARGEST), np.log(100.0), 5.0]
     best, least = None, np.inf
-    for start in (0.02, 0.1, 0.5, 3.0):
-        first = [np.log(max(collapse.max(), 1e-3)), np.log(start), 0.0][: 2 + searched]
-        values, _ = curve_fit(curve, fraction, collapse, p0=first, bounds=bounds, max_nfev=2000)
+    for start in (0.05, 1.0):
+        first = [np.log(max(collapse.max(), 1e-3)), np.log(start), 0.0]
+        bounds = (low[:parameters], high[:parameters])
+        values, _ = curve_fit(curve, fraction, collapse, p0=first[:parameters], jac=slopes, bounds=bounds)
         error = float(((curve(fraction, *values) - collapse) ** 2).sum())
         if error < least:
             best, least = values, error

@@ -130,8 +130,8 @@ def _regime(point: Point, given: Mapping[str, Any]) -> str:
 
 def _distribution(field: str, text: str | Sequence[Any]) -> BaseDistribution:
     name, setting = f"search.{field}", text
-    if isinstance(text, str):
-        parsed = re.fullmatch(r"\s*([a-z]+)\s*\((.*)\)\s*", text, re.DOTALL)
+    if not isinstance(text, list | tuple):
+        parsed = re.fullmatch(r"\s*([a-z]+)\s*\((.*)\)\s*", str(text), re.DOTALL)
         if not parsed or parsed[1] not in _KINDS:
             wanted = (
                 "uniform(low,high), loguniform(low,high), quniform(low,high,step), randint(low,high), choice(a,b,...)"

@@ -1,7 +1,7 @@
 """One trial as it travels to the workers that run it: a condition's chains, a seed each."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,16 +32,26 @@ class TrialWork:
             run_chain(one.chain, one.family, Store(one.store), one.generations, peers, throttled(send, self.name))
             for one in self.chains
         ]
-        past: list[list[Generation]] = [[] for _ in runs]
         waiting: list[Generation] = []
         sent = time.monotonic()
-        for generations in zip(*runs, strict=True):
+        for generations, numbers in reports(zip(*runs, strict=True), self.reports, self.block):
             waiting += generations
-            for chain, generation in zip(past, generations, strict=True):
-                chain.append(generation)
-            index = generations[0].index
-            if peers.leads and (index in self.reports or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
+            if peers.leads and (numbers or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
                 send({"work": self.name, "finished": waiting})
                 waiting, sent = [], time.monotonic()
-            if index in self.reports:
-                yield {"generation": index, **objectives.numbers(past, self.block)}
+            if numbers:
+                yield numbers
+
+
+def reports(
+    finished: Iterable[Sequence[Generation]], wanted: Collection[int], block: int
+) -> Iterator[tuple[Sequence[Generation], Mapping[str, Any]]]:
+    """Each generation of all of a trial's chains, and what it reports after it: nothing after those that are not `wanted`."""
+    past: list[list[Generation]] = []
+    for generations in finished:
+        past = past or [[] for _ in generations]
+        for chain, generation in zip(past, generations, strict=True):
+            chain.append(generation)
+        index = generations[0].index
+        told = index in wanted
+        yield generations, {"generation": index, **objectives.numbers(past, block)} if told else {}

@@ -78,12 +78,13 @@ class SweepProgress:
             told = f"{self.measure} {error:.4g}, collapse {row.collapse:.3f}"
             self.say(f"{trial} ({row.settings}): generation {row.generation}, {told}; {self.time_left()}")
 
-    def ended(self, trial: str, state: str) -> None:
+    def ended(self, trial: str, state: str, error: str | None) -> None:
         """A trial is completed, pruned, failed, or was interrupted."""
         row = self.rows[trial]
         row.state, row.now = state, ""
         if state != "completed":
-            self.say(f"{trial} ({row.settings}): {state} at generation {row.generation}")
+            reached = f" at generation {row.generation}" if row.generation >= 0 else ""
+            self.say(f"{trial} ({row.settings}): {state}{reached}" + (f": {error}" if error else ""))
 
     def say(self, line: str) -> None:
         console.print(line)
@@ -93,7 +94,7 @@ class SweepProgress:
         if self._began is None or not self._computed:
             return "time left not known yet"
         each = self.generations + 1
-        ended = [row.generation + 1 for row in self.rows.values() if row.state != "running"]
+        ended = [row.generation + 1 for row in self.rows.values() if row.state in ("completed", "pruned")]
         typical = sum(ended) / len(ended) if ended else each
         running = sum(max(each - row.generation - 1, 0) for row in self.rows.values() if row.state == "running")
         left = running + typical * max(self.trials - len(self.rows), 0)

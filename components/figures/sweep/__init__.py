@@ -34,8 +34,8 @@ def save_all(sweep: SweepFigures, folder: Path) -> list[Path]:
         drawn["sweep_curve"] = curve.draw(sweep)
     if contour.surface(sweep) is not None:
         drawn["sweep_contour"] = contour.draw(sweep)
-    if not optuna_plots.importances(sweep).empty:
-        drawn["sweep_importances"] = optuna_plots.draw_importances(sweep)
+    if not (shares := optuna_plots.importances(sweep)).empty:
+        drawn["sweep_importances"] = optuna_plots.draw_importances(sweep, shares)
     if optuna_plots.front_possible(sweep):
         drawn["sweep_pareto"] = optuna_plots.draw_pareto(sweep)
     if optuna_plots.history_possible(sweep):

@@ -110,8 +110,8 @@ def _title(sweep: SweepFigures) -> str:
 
 
 def _point(sweep: SweepFigures, point: pd.Series) -> list[str]:
-    rise = f", {trials.rise(point['collapse'])} of generation 0's" if np.isfinite(point["collapse"]) else ""
-    return [f"generation {point['generation']:.0f}: {sweep.measure} {style.short(point['value'])}{rise}"]
+    value = f"generation {point['generation']:.0f}: {sweep.measure} {style.short(point['value'])}"
+    return [value, trials.nats(point["collapse"])] if np.isfinite(point["collapse"]) else [value]
 
 
 def _range(lines: pd.DataFrame) -> tuple[bool, float, float]:

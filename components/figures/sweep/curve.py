@@ -20,8 +20,8 @@ from components.figures.sweep.trials import REAL_FRACTION, SweepFigures
 
 CAPTION = (
     "Collapse against the share of real data: small dots are seeds, big ones their mean, hollow ones pruned trials at "
-    "the last generation they reached. The line is the fitted curve with its 95 % band; the scale on the right says how "
-    "many times the error rose."
+    "the last generation they reached. The line is the fitted curve with its 95 % band; the scale on the right is "
+    "exp(collapse): of a perplexity, how many times it rose."
 )
 _TITLE = "Collapse against the share of real data"
 _X, _Y = "real fraction (share of real data in every training set)", "collapse (nats)"

@@ -66,7 +66,8 @@ def axis_of(values: np.ndarray, log: bool) -> tuple[float, float, list[float], l
     low, high = float(values.min()), float(values.max())
     whole = bool((values == np.round(values)).all())
     if low == high:
-        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+        place = math.log10(low) if log else low
+        return place - 0.5, place + 0.5, [place], [style.short(low)]
     if log:
         ticks, labels = style.log_ticks(low, high)
         if len(ticks) > 1:
@@ -163,7 +164,7 @@ def number_axis(axes: Axes, which: str, low: float, high: float) -> None:
 
 
 def factor_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Ticks from `low` to `high` nats that say how many times the error rose: round factors."""
+    """Ticks from `low` to `high` nats at round factors, exp of them."""
     if max(abs(low), abs(high)) > MOST_NATS:
         return [], []
     least, most = math.exp(low), math.exp(high)
@@ -178,12 +179,16 @@ def factor_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     return [math.log(factor) for factor in factors], [f"×{label}" for label in labels]
 
 
+def _factor_label(measure: str) -> str:
+    return "times generation 0's perplexity" if "perplexity" in measure else "exp(collapse)"
+
+
 def factor_axis(axes: Axes, measure: str) -> Axes:
-    """The same axis on the right in factors, since exp(collapse) is how many times the error rose."""
+    """The same axis on the right in factors: exp(collapse) is how many times a perplexity rose."""
     right = axes.twinx()
     right.set_ylim(axes.get_ylim())
     right.set_yticks(*factor_ticks(*axes.get_ylim()))
-    right.set_ylabel(f"{measure}, times generation 0's", fontsize=style.FONT)
+    right.set_ylabel(_factor_label(measure), fontsize=style.FONT)
     right.tick_params(labelsize=style.FONT - 1, colors=style.INK, length=3)
     right.spines[["top", "left", "right"]].set_visible(False)
     return right
@@ -192,7 +197,7 @@ def factor_axis(axes: Axes, measure: str) -> Axes:
 def plotly_factor_axis(figure: go.Figure, measure: str, low: float, high: float) -> None:
     """The same for a page: a second y axis that follows the first, with a trace nobody sees, without which it is not drawn."""
     ticks, labels = factor_ticks(low, high)
-    title = {"text": html.escape(f"{measure}, times generation 0's"), "standoff": 8}
+    title = {"text": _factor_label(measure), "standoff": 8}
     axis = {"overlaying": "y", "side": "right", "matches": "y", "showgrid": False, "zeroline": False, "title": title}
     figure.add_trace(go.Scatter(x=[None], y=[None], yaxis="y2", showlegend=False, hoverinfo="skip"))
     figure.update_layout(yaxis2={**axis, "tickvals": ticks, "ticktext": labels})

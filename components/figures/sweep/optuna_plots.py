@@ -77,8 +77,8 @@ def _fanova(study: optuna.Study, fields: list[str], index: int, shown: list[str]
     return {field: float(found[field]) for field in shown}
 
 
-def draw_importances(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
-    table = importances(sweep)
+def draw_importances(sweep: SweepFigures, table: pd.DataFrame) -> tuple[Figure, go.Figure]:
+    """`table`: what `importances` found."""
     title, note = "Which setting matters", _importances_note(sweep, table)
     x = "share of the variation that the setting explains alone"
     names = [trials.readable(field) for field in table.index]
@@ -193,6 +193,9 @@ def _front_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
         parts = [f"{parts[0]} {len(sweep.objectives)} objectives, of which two are drawn"]
     if missing := int((sweep.trials["state"] == "completed").sum()) - len(rows):
         parts.append(f"left out: {missing} whose numbers are not finite")
+    field = trials.main_field(sweep)
+    if not np.isfinite(trials.numbers(rows, field)).all():
+        parts.append(f"grey: trials without {trials.readable(field)}")
     if (sweep.trials["state"] == "pruned").any():
         parts.append("pruned trials are not drawn: numbers after fewer generations do not compare")
     return "; ".join(parts)

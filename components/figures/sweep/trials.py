@@ -101,7 +101,7 @@ def hover(row: pd.Series, sweep: SweepFigures, *lines: str) -> str:
 
 
 def rise(collapse: float) -> str:
-    """How many times the error rose, as text."""
+    """exp(collapse), as text: how many times a perplexity rose."""
     return f"×{style.short(math.exp(collapse))}" if abs(collapse) < MOST_NATS else ""
 
 

@@ -1,0 +1,132 @@
+"""A sweep's books: real Optuna studies in a real database, opened again as after a kill."""
+
+from pathlib import Path
+
+import pytest
+
+from components.config.errors import BadInput
+from components.sweep import books, space
+
+SEARCH = {"real_fraction": "uniform(0,1)", "epochs": "randint(1,10)"}
+SPACE = space.parse(SEARCH)
+ONE, TWO = ("collapse",), ("collapse", "cost")
+
+
+def open_(folder: Path, sampler: str = "tpe", objectives: tuple[str, ...] = TWO, first: tuple = ()) -> books.Books:
+    return books.open_books(folder, sampler, 0, objectives, first)
+
+
+def ask(book: books.Books, most: int = 100) -> tuple[int, space.Point] | None:
+    return book.next(most, lambda trial: space.suggest(SPACE, trial, {}))
+
+
+def numbers(point: space.Point, generation: int) -> dict[str, float]:
+    collapse = generation * (1 - point["real_fraction"])
+    return {"generation": generation, "collapse": collapse, "cost": 100 * point["real_fraction"] * generation}
+
+
+def run(book: books.Books, trials: int, generations: int = 3, stop_at: int | None = None) -> list[space.Point]:
+    points = []
+    while asked := ask(book, trials):
+        number, point = asked
+        points.append(point)
+        pruned = stop_at is not None and number % 2 == 1
+        for generation in range((stop_at if pruned else generations) + 1):
+            book.report(number, numbers(point, generation))
+        book.prune(number) if pruned else book.complete(number)
+    return points
+
+
+@pytest.mark.parametrize("objectives", [ONE, TWO])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_sweep_that_was_stopped_asks_what_one_that_was_not_asks(tmp_path, sampler, objectives):
+    """Past the trials drawn at random, so the sampler's own part is held too."""
+    count = books.STARTING + 3
+    whole = run(open_(tmp_path / "whole", sampler, objectives), count, stop_at=1)
+    stopped = []
+    for most in range(1, count + 1):  # opened anew for every trial
+        stopped += run(open_(tmp_path / "stopped", sampler, objectives), most, stop_at=1)
+    assert stopped == whole
+    assert len({point["real_fraction"] for point in whole}) == count  # and no trial comes twice
+
+
+def test_a_trial_that_ran_when_all_was_killed_is_asked_for_first_with_its_point(tmp_path):
+    book = open_(tmp_path)
+    first, second = ask(book), ask(book)
+    book.report(second[0], numbers(second[1], 0))
+    again = open_(tmp_path)
+    assert [ask(again, 2), ask(again, 2)] == [first, second]
+    assert ask(again, 2) is None
+    assert list(again.reports(second[0])) == [0]
+
+
+def test_more_trials_later_are_only_those_that_are_new(tmp_path):
+    run(open_(tmp_path), 5)
+    book = open_(tmp_path)
+    assert run(book, 5) == []
+    assert len(run(book, 8)) == 3
+    assert [one.number for one in book.frozen()] == list(range(8))
+
+
+def test_a_pruned_trial_is_not_taken_for_one_whose_collapse_is_small(tmp_path):
+    """Its last report, from an early generation, would beat every trial that came to the end."""
+    book = open_(tmp_path, objectives=ONE)
+    run(book, 6, stop_at=1)
+    states = [book.state(one.number) for one in book.frozen()]
+    assert states == ["completed", "pruned"] * 3
+    assert book.best(0.1) % 2 == 0
+    assert all(one.values is None or one.number % 2 == 0 for one in book.frozen() if one.number % 2 == 0)
+    assert book.at(1, but=0) == [[book.reports(number)[1]["collapse"]] for number in range(1, 6)]
+
+
+def test_a_report_that_comes_again_stands_once(tmp_path):
+    book = open_(tmp_path, objectives=ONE)
+    number, point = ask(book)
+    for _ in range(2):
+        book.report(number, numbers(point, 0))
+    assert list(book.reports(number)) == [0]
+    assert book.frozen()[number].intermediate_values == {0: 0.0}
+
+
+def test_of_several_objectives_the_best_is_the_cheapest_trial_that_loses_little(tmp_path):
+    book = open_(tmp_path)
+    values = {0: (2.0, 0.0), 1: (0.09, 500.0), 2: (0.05, 800.0), 3: (0.3, 900.0)}
+    for number, (collapse, cost) in values.items():
+        ask(book)
+        book.report(number, {"generation": 3, "collapse": collapse, "cost": cost})
+        book.complete(number)
+    assert sorted(book.front()) == [0, 1, 2]
+    assert book.best(threshold=0.1) == 1
+    assert book.best(threshold=0.01) == 2  # none loses so little: the one that loses least
+
+
+def test_points_to_be_tried_first_are_tried_once(tmp_path):
+    first = ({"real_fraction": 0.0}, {"real_fraction": 0.1})
+    book = open_(tmp_path, first=first)
+    assert [ask(book)[1]["real_fraction"] for _ in range(2)] == [0.0, 0.1]
+    again = open_(tmp_path, first=first)
+    asked = [ask(again)[1]["real_fraction"] for _ in range(4)]  # the two that were running, then new ones
+    assert asked[:2] == [0.0, 0.1]
+    assert not set(asked[2:]) & {0.0, 0.1}
+
+
+def test_another_search_space_is_refused_and_what_differs_is_said(tmp_path):
+    folder = tmp_path / "mine"
+    settings = {"search": SEARCH, "generations": 3, "condition": {}}
+    assert books.begun(folder, settings) == 0
+    books.keep_settings(folder, settings)
+    run(open_(folder), 2)
+    assert books.begun(folder, settings) == 2
+    other = settings | {"search": SEARCH | {"epochs": "randint(1,5)"}}
+    with pytest.raises(BadInput) as refused:
+        books.begun(folder, other)
+    assert str(refused.value) == (
+        "search.epochs = randint(1,5): the sweep mine in this store was begun with randint(1,10); give that, or another "
+        "name"
+    )
+
+
+def test_a_folder_that_holds_other_objectives_is_refused_too(tmp_path):
+    books.keep_settings(tmp_path, {"objectives": ["collapse", "cost"]})
+    with pytest.raises(BadInput, match=r"objectives = \['collapse'\]"):
+        books.begun(tmp_path, {"objectives": ["collapse"]})

@@ -226,7 +226,11 @@ def _drawn(curves: curve.Curves, threshold: float) -> FittedCurve:
         by_seed=curves.by_seed(),
         note="a (1 - f) / (1 + f / k) fitted to each seed's completed trials"
         + ("" if math.isnan(curves.epochs) else f", at {curves.epochs:.3g} epochs")
-        + f"; bold: their mean, with its 95 % band over {len(curves.seeds)} seeds",
+        + (
+            "; one seed: no band"
+            if len(curves.seeds) == 1
+            else f"; bold: mean and 95 % band over {len(curves.seeds)} seeds"
+        ),
         threshold=threshold,
         least=(least.value, least.low, least.high),
     )

@@ -115,7 +115,7 @@ def fitted_curve() -> FittedCurve:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_pictures() -> Iterator[None]:
-    """Fewer pixels: that alone is a quarter of the time."""
+    """Fewer pixels, for speed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "DOTS_PER_INCH", 50)
         yield

@@ -1,5 +1,15 @@
 """Everything Ray: a cluster (embedded or given), groups of workers that serve chains and trials, tasks, and Ray Tune."""
 
+import os
+
+# Read by Ray Tune when it is imported, hence before the imports below. Its own tables, logs by trial, answer to Ctrl-C and
+# remarks on a slow loop: ours are the store, MLflow and the terminal, and the loop waits for MLflow on purpose.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
+os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
 from components.cluster.groups import Crew, Failed, Work, run_groups
 from components.cluster.session import Capacity, check, connect, local_workers
 from components.cluster.tasks import run_tasks

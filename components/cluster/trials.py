@@ -28,13 +28,7 @@ from components.cluster.session import SESSION, SESSIONS
 from components.families.device import keep_memory
 from components.recursion.peers import Peers
 
-# Tune's own tables, logs by trial and answer to Ctrl-C: ours are the store, MLflow and the terminal.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
-os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # that it finds no such logs
+logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # that it finds no logs by trial
 
 
 class Search(Protocol):

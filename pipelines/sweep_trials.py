@@ -173,7 +173,7 @@ class Trials:
         """The best of one objective; of several, the cheapest trial whose collapse is under the threshold, else the least."""
         return self.books.best(self.sweep.settings.threshold)
 
-    def curves(self) -> curve.Curves | None:
+    def curves(self) -> curve.Curve | None:
         """Collapse against the real fraction, out of the trials that came to their end."""
         if "real_fraction" not in self.sweep.settings.search:
             return None
@@ -184,7 +184,7 @@ class Trials:
         ends = paths[paths["generation"] == self.sweep.study.generations]
         return curve.fit(ends.merge(completed, on="trial"))
 
-    def figures(self, table: pd.DataFrame, curves: curve.Curves | None) -> SweepFigures:
+    def figures(self, table: pd.DataFrame, curves: curve.Curve | None) -> SweepFigures:
         """What the figures are drawn from."""
         return SweepFigures(
             trials=table,
@@ -219,17 +219,17 @@ def described(point: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={word}" for name, word in words.items())
 
 
-def _drawn(curves: curve.Curves, threshold: float) -> FittedCurve:
+def _drawn(curves: curve.Curve, threshold: float) -> FittedCurve:
     least = curves.least_fraction(threshold)
     return FittedCurve(
         line=curves.line(),
         by_seed=curves.by_seed(),
-        note="a (1 - f) / (1 + f / k) fitted to each seed's completed trials"
+        note="a (1 - f) / sqrt(1 + f / k) fitted to the completed trials"
         + ("" if math.isnan(curves.epochs) else f", at {curves.epochs:.3g} epochs")
         + (
             "; one seed: no band"
             if len(curves.seeds) == 1
-            else f"; bold: mean and 95 % band over {len(curves.seeds)} seeds"
+            else f"; 95 % band from {curves.trials} trials and {len(curves.seeds)} seeds; thin: each seed's height"
         ),
         threshold=threshold,
         least=(least.value, least.low, least.high),

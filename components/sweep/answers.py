@@ -2,50 +2,51 @@
 
 import math
 
-from components.sweep.curve import Curves, Estimate
+from components.sweep.curve import Curve, Estimate
 from components.sweep.objectives import Measure
 
 KEPT = 0.1
 """The paper's real fraction."""
 
 
-def answers(curves: Curves | None, measure: Measure, threshold: float, generations: int) -> list[str]:
+def answers(curve: Curve | None, measure: Measure, threshold: float, generations: int) -> list[str]:
     """What a person asked: how much is lost, what a tenth of real data is worth, how much is enough, what epochs do."""
-    if curves is None:
+    if curve is None:
         return [
             "No curve: too few completed trials of different real fractions. More trials, or pruning=None, give one."
         ]
-    if len(curves.seeds) == 1:
+    if len(curve.seeds) == 1:
         return ["One seed gives no interval, so nothing is claimed here: give seeds=3."]
-    epochs = "" if math.isnan(curves.epochs) else f" at {curves.epochs:.3g} epochs"
-    lost, gain = curves.without_real_data(), curves.gain(KEPT)
-    least, doubling = curves.least_fraction(threshold), curves.doubling_epochs()
+    epochs = "" if math.isnan(curve.epochs) else f" at {curve.epochs:.3g} epochs"
+    lost, gain = curve.without_real_data(), curve.gain(KEPT)
+    least, doubling = curve.least_fraction(threshold), curve.doubling_epochs()
     kept = lost.value - gain.value
+    behind = f"{len(curve.seeds)} seeds, {curve.trials} trials"
     found = [
-        f"Without real data, {generations} generations{epochs} lose {_words(lost)} nats{_times(measure, lost.value)}.",
+        f"Without real data, {generations} generations{epochs} lose {_words(lost, behind)} nats{_times(measure, lost.value)}.",
         f"Keeping {KEPT:.0%} real data {'lowers' if gain.value > 0 else 'raises'} that loss by "
-        f"{_words(gain, absolute=True)} nats{_to(measure, kept)}{_unsure(gain)}.",
-        f"The least real fraction that keeps collapse under {threshold:g} is {_words(least)}.",
+        f"{_words(gain, behind)} nats{_to(measure, kept)}{_unsure(gain)}.",
+        f"The least real fraction that keeps collapse under {threshold:g} is {_words(least, behind)}.",
     ]
-    if not math.isnan(curves.epochs):
+    if not math.isnan(curve.epochs):
         more = "raise" if doubling.value > 0 else "lower"
         found.append(
-            f"Twice the epochs {more} the loss without real data by {_words(doubling, absolute=True)} nats{_unsure(doubling)}."
+            f"Twice the epochs {more} the loss without real data by {_words(doubling, behind)} nats{_unsure(doubling)}."
         )
     return found
 
 
-def numbers(curves: Curves | None, threshold: float) -> dict[str, float]:
+def numbers(curve: Curve | None, threshold: float) -> dict[str, float]:
     """The same for MLflow: estimate and both ends of each interval."""
-    if curves is None or len(curves.seeds) == 1:
+    if curve is None or len(curve.seeds) == 1:
         return {}
     estimates = {
-        "collapse_without_real_data": curves.without_real_data(),
-        "gain_of_a_tenth": curves.gain(KEPT),
-        "least_real_fraction": curves.least_fraction(threshold),
+        "collapse_without_real_data": curve.without_real_data(),
+        "gain_of_a_tenth": curve.gain(KEPT),
+        "least_real_fraction": curve.least_fraction(threshold),
     }
-    if not math.isnan(curves.epochs):
-        estimates["doubling_epochs"] = curves.doubling_epochs()
+    if not math.isnan(curve.epochs):
+        estimates["doubling_epochs"] = curve.doubling_epochs()
     return {
         f"answer/{name}{end}": value
         for name, each in estimates.items()
@@ -53,11 +54,12 @@ def numbers(curves: Curves | None, threshold: float) -> dict[str, float]:
     }
 
 
-def _words(estimate: Estimate, absolute: bool = False) -> str:
+def _words(estimate: Estimate, behind: str) -> str:
+    """What the verb before it says the sign of."""
     value, low, high = estimate.value, estimate.low, estimate.high
-    if absolute and value < 0:
+    if value < 0:
         value, low, high = -value, -high, -low
-    return f"{value:.3g} (95 % interval {low:.3g} to {high:.3g}, {estimate.seeds} seeds)"
+    return f"{value:.3g} (95 % interval {low:.3g} to {high:.3g}; {behind})"
 
 
 def _unsure(estimate: Estimate) -> str:

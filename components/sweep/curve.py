@@ -1,14 +1,17 @@
 """What a sweep says of real data: the curve of collapse against the real fraction, and what it answers, with intervals.
 
-    collapse(f, e) = a (e / e0)^b (1 - f) / (1 + f / k)
+    collapse(f, e) = a (e / e0)^b (1 - f) / sqrt(1 + f / k)
 
-`a` is the collapse without real data at e0 epochs, `k` the real fraction that about halves it, `b` how it grows with epochs;
-at f = 1 every generation is fitted on real data, and nothing is lost by definition. A curve is fitted to each seed's own
-trials; an estimate is the mean over seeds, its interval Student's over them. All seeds have the same trials (paired), so
-what they share cancels in differences. What the curve's shape misses is in no interval: look at the figure.
+`a` is the collapse without real data at e0 epochs, about half of it is left at f = 3 k, `b` is how it grows with epochs; at f = 1
+every generation is fitted on real data, and nothing is lost by definition. The shape is an observation (docs/results).
+
+The curve is fitted to the trials' means over seeds. An estimate's variance has two parts: how the trials scatter about the
+curve (T - p degrees of freedom), and how much seeds differ in the height of theirs (S - 1). Since all seeds have the same
+trials, a seed's height is its trials' together, and what a trial does to all seeds widens the first part only. Degrees of
+freedom of the sum are Welch's and Satterthwaite's, intervals Student's, functions of the parameters by the delta method.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,129 +21,138 @@ from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 FRACTIONS = np.unique(np.concatenate([np.linspace(0, 0.1, 41), np.linspace(0.1, 1, 91)]))
-LARGEST = 50.0  # nats, and powers: no collapse is larger
+LOW, HIGH = np.array([np.log(1e-6), np.log(1e-5), -5.0]), np.array([np.log(50.0), np.log(100.0), 5.0])
+"""Of log a, log k, b: no collapse is larger, none bends earlier."""
+STEP = 1e-4
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval; nan where one seed gives none."""
+    """A value with its 95 % interval (nan with one seed)."""
 
     value: float
     low: float
     high: float
-    seeds: int
-
-    def clipped(self, low: float, high: float) -> "Estimate":
-        """Within what is possible."""
-        value, lower, upper = np.clip([self.value, self.low, self.high], low, high).tolist()
-        return Estimate(value, lower, upper, self.seeds)
 
 
 @dataclass(frozen=True)
-class Curves:
-    """A curve a seed: `amplitude` a, `half` k, `power` b, each (seeds,); `epochs` is e0 (nan where epochs were not searched)."""
+class Curve:
+    """The fitted curve.
 
+    `parameters`: log a, log k and, where epochs were searched, b (p,); `covariance` theirs (p, p), of `trials` - p degrees of
+    freedom. `heights`: each seed's own height, as a factor of the curve's (seeds,). `epochs`: e0, nan where not searched.
+    """
+
+    parameters: np.ndarray
+    covariance: np.ndarray
+    heights: np.ndarray
     seeds: Sequence[int]
-    amplitude: np.ndarray
-    half: np.ndarray
-    power: np.ndarray
+    trials: int
     epochs: float
 
-    def collapse(self, fraction: np.ndarray | float) -> np.ndarray:
-        """Collapse of every seed at e0 epochs, (seeds, fractions)."""
-        return _shape(np.atleast_1d(fraction), self.amplitude[:, None], self.half[:, None])
-
     def line(self) -> pd.DataFrame:
-        """The mean curve with its band: real_fraction, mean, low, high."""
-        values = self.collapse(FRACTIONS)
-        estimates = [_over_seeds(column) for column in values.T]
-        rows = [(each.value, each.low, each.high) for each in estimates]
-        return pd.DataFrame(rows, columns=["mean", "low", "high"]).assign(real_fraction=FRACTIONS)
+        """The curve at e0 epochs with its band: real_fraction, mean, low, high."""
+        found = [self.estimate(lambda values, at=at: float(_shape(at, *values[:2]))) for at in FRACTIONS]  # type: ignore[misc]
+        columns = {"mean": [one.value for one in found], "low": [one.low for one in found]}
+        return pd.DataFrame({"real_fraction": FRACTIONS, **columns, "high": [one.high for one in found]})
 
     def by_seed(self) -> pd.DataFrame:
-        """Every seed's curve: seed, real_fraction, collapse."""
+        """The curve at every seed's own height: seed, real_fraction, collapse."""
+        mean = _shape(FRACTIONS, *self.parameters[:2])
         frames = [
-            pd.DataFrame({"seed": seed, "real_fraction": FRACTIONS, "collapse": values})
-            for seed, values in zip(self.seeds, self.collapse(FRACTIONS), strict=True)
+            pd.DataFrame({"seed": seed, "real_fraction": FRACTIONS, "collapse": height * mean})
+            for seed, height in zip(self.seeds, self.heights, strict=True)
         ]
         return pd.concat(frames, ignore_index=True)
 
     def without_real_data(self) -> Estimate:
-        return _over_seeds(self.amplitude)
+        """Collapse at e0 epochs, in nats."""
+        return self.estimate(lambda values: float(np.exp(values[0])))
 
     def gain(self, fraction: float) -> Estimate:
         """By how many nats keeping this fraction of real data lowers the collapse, against keeping none."""
-        return _over_seeds(self.amplitude - self.collapse(fraction)[:, 0])
+        return self.estimate(lambda values: float(np.exp(values[0]) - _shape(fraction, *values[:2])))
 
     def least_fraction(self, threshold: float) -> Estimate:
         """The least real fraction that keeps the collapse under `threshold` nats."""
-        needed = (self.amplitude - threshold) / (self.amplitude + threshold / self.half)
-        return _over_seeds(np.where(self.amplitude > threshold, needed, 0.0)).clipped(0.0, 1.0)
+        found = self.estimate(lambda values: _where(threshold, *values[:2]))
+        return Estimate(*np.clip([found.value, found.low, found.high], 0.0, 1.0).tolist())
 
     def doubling_epochs(self) -> Estimate:
         """By how many nats twice the epochs raise the collapse without real data."""
-        return _over_seeds(self.amplitude * (2**self.power - 1))
+        return self.estimate(lambda values: float(np.exp(values[0]) * (2 ** values[2] - 1)))
+
+    def estimate(self, function: Callable[[np.ndarray], float]) -> Estimate:
+        """A function of the parameters with its interval."""
+        value, seeds = function(self.parameters), len(self.seeds)
+        if seeds == 1:
+            return Estimate(value, np.nan, np.nan)
+        steps = STEP * np.eye(len(self.parameters))
+        gradient = np.array(
+            [(function(self.parameters + step) - function(self.parameters - step)) / (2 * STEP) for step in steps]
+        )
+        of_trials = float(gradient @ self.covariance @ gradient)
+        of_seeds = float(gradient[0] ** 2 * self.heights.var(ddof=1) / seeds)  # a seed's height is a factor of a
+        variance, freedom = of_trials + of_seeds, self.trials - len(self.parameters)
+        if variance == 0:
+            return Estimate(value, value, value)
+        degrees = variance**2 / (of_trials**2 / freedom + of_seeds**2 / (seeds - 1))
+        arm = float(student.ppf((1 + CONFIDENCE) / 2, degrees) * np.sqrt(variance))
+        return Estimate(value, value - arm, value + arm)
 
 
-def fit(runs: pd.DataFrame) -> Curves | None:
-    """Curves out of trials that came to their end: seed, real_fraction, collapse, and epochs where they were searched.
+def fit(runs: pd.DataFrame) -> Curve | None:
+    """The curve out of trials that came to their end: trial, seed, real_fraction, collapse, and epochs where searched.
 
-    Gives nothing where a seed has fewer trials of different real fractions than the curve has parameters, or no collapse
-    at all.
+    Trials with a number that is none in any seed are left out. Gives nothing where there are no more trials, or no more
+    different real fractions, than the curve needs, or no collapse at all.
     """
-    runs = runs[np.isfinite(runs["collapse"])]
-    searched = "epochs" in runs and runs["epochs"].nunique() > 1
+    table = runs.pivot_table(index="trial", columns="seed", values="collapse", dropna=False)
+    table = table.loc[np.isfinite(table.to_numpy()).all(axis=1)]
+    settings = runs.drop_duplicates("trial").set_index("trial").loc[table.index]
+    searched = "epochs" in settings and settings["epochs"].nunique() > 1
     parameters = 3 if searched else 2
-    reference = float(np.exp(np.log(runs["epochs"].astype(float)).mean())) if searched else float("nan")
-    found, seeds = [], []
-    for seed, own in runs.groupby("seed"):
-        if own["real_fraction"].nunique() < parameters or len(own) <= parameters or own["collapse"].max() <= 0:
-            return None
-        ratio = (own["epochs"].astype(float) / reference).to_numpy() if searched else np.ones(len(own))
-        found.append(_fit_seed(own["real_fraction"].to_numpy(float), ratio, own["collapse"].to_numpy(float), searched))
-        seeds.append(int(str(seed)))
-    if not found:
+    if len(table) <= parameters or settings["real_fraction"].nunique() < parameters or table.to_numpy().max() <= 0:
         return None
-    amplitude, half, power = np.array(found).T
-    return Curves(seeds, amplitude, half, power, reference)
+    fraction = settings["real_fraction"].to_numpy(float)
+    logs = np.log(settings["epochs"].to_numpy(float)) if searched else np.zeros(len(table))
+    values, covariance = _fit(fraction, logs - logs.mean(), table.mean(axis=1).to_numpy(), parameters)
+    curve = _shape(fraction, *values[:2]) * np.exp((values[2] if searched else 0.0) * (logs - logs.mean()))
+    heights = (table.to_numpy() * curve[:, None]).sum(axis=0) / (curve**2).sum()
+    epochs = float(np.exp(logs.mean())) if searched else float("nan")
+    return Curve(values, covariance, heights, [int(str(seed)) for seed in table.columns], len(table), epochs)
 
 
-def _shape(fraction: np.ndarray, amplitude: np.ndarray | float, half: np.ndarray | float) -> np.ndarray:
-    return amplitude * (1 - fraction) / (1 + fraction / half)
+def _shape(fraction: np.ndarray | float, log_a: float, log_k: float) -> np.ndarray:
+    return np.exp(log_a) * (1 - np.asarray(fraction)) / np.sqrt(1 + np.asarray(fraction) / np.exp(log_k))
 
 
-def _fit_seed(
-    fraction: np.ndarray, ratio: np.ndarray, collapse: np.ndarray, searched: bool
-) -> tuple[float, float, float]:
-    """Least squares in (log a, log k, b), from two starts: where points are few the surface has more than one valley."""
-    parameters = 3 if searched else 2
+def _where(threshold: float, log_a: float, log_k: float) -> float:
+    """The real fraction at which the curve is at `threshold`: (1 - f)^2 = (threshold / a)^2 (1 + f / k), its root in 0..1."""
+    share = (threshold / np.exp(log_a)) ** 2
+    if share >= 1:
+        return 0.0
+    half = 1 + share / np.exp(log_k) / 2
+    return float(half - np.sqrt(half**2 - (1 - share)))
+
+
+def _fit(
+    fraction: np.ndarray, logs: np.ndarray, collapse: np.ndarray, parameters: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares, from two starts: where trials are few the surface has more than one valley."""
 
     def curve(_: np.ndarray, log_a: float, log_k: float, b: float = 0.0) -> np.ndarray:
-        return _shape(fraction, np.exp(log_a), np.exp(log_k)) * ratio**b
+        return _shape(fraction, log_a, log_k) * np.exp(b * logs)
 
     def slopes(_: np.ndarray, log_a: float, log_k: float, b: float = 0.0) -> np.ndarray:
         value = curve(_, log_a, log_k, b)
-        return np.stack([value, value * fraction / (np.exp(log_k) + fraction), value * np.log(ratio)], 1)[
-            :, :parameters
-        ]
+        return np.stack([value, value * fraction / (np.exp(log_k) + fraction) / 2, value * logs], 1)[:, :parameters]
 
-    low, high = [np.log(1e-6), np.log(1e-4), -5.0], [np.log(LARGEST), np.log(100.0), 5.0]
-    best, least = None, np.inf
-    for start in (0.05, 1.0):
-        first = [np.log(max(collapse.max(), 1e-3)), np.log(start), 0.0]
-        bounds = (low[:parameters], high[:parameters])
-        values, _ = curve_fit(curve, fraction, collapse, p0=first[:parameters], jac=slopes, bounds=bounds)
-        error = float(((curve(fraction, *values) - collapse) ** 2).sum())
-        if error < least:
-            best, least = values, error
-    assert best is not None
-    return float(np.exp(best[0])), float(np.exp(best[1])), float(best[2]) if searched else 0.0
-
-
-def _over_seeds(values: np.ndarray) -> Estimate:
-    """Mean and Student's interval of one value a seed."""
-    mean, count = float(values.mean()), len(values)
-    if count == 1:
-        return Estimate(mean, float("nan"), float("nan"), 1)
-    arm = float(student.ppf((1 + CONFIDENCE) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    return Estimate(mean, mean - arm, mean + arm, count)
+    found = []
+    for start in (0.02, 0.5):
+        first = [np.log(max(collapse.max(), 1e-3)), np.log(start), 0.0][:parameters]
+        bounds = (LOW[:parameters], HIGH[:parameters])
+        values, covariance = curve_fit(curve, fraction, collapse, p0=first, jac=slopes, bounds=bounds)
+        found.append((float(((curve(fraction, *values) - collapse) ** 2).sum()), values, covariance))
+    _, values, covariance = min(found, key=lambda one: one[0])
+    return values, covariance

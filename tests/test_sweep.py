@@ -54,7 +54,7 @@ def test_the_plan_comes_first_then_the_trials_the_table_the_answer_and_the_addre
     order = [
         f"Sweep language-smoke: {TRIALS} trials; each 2 seeds, generations 0-1; tpe, objectives collapse, cost",
         "generation 1, test perplexity",
-        "│ trial ┃" if "│ trial ┃" in output else "trial ┃",
+        "trial ┃",
         "95 % interval",
         "Browse it with `make ui`: http",
     ]
@@ -71,15 +71,18 @@ def test_trials_nest_under_the_sweep_chains_under_trials_and_generations_under_c
     (top,) = runs(client, "sweep")
     assert top.info.status == "FINISHED"
     trials = runs(client, "trial", top.info.run_id)
-    assert [int(trial.data.tags["recursion.trial"]) for trial in trials] == list(range(TRIALS))
+    assert sorted(int(trial.data.tags["recursion.trial"]) for trial in trials) == list(range(TRIALS))
     for trial in trials:
         assert trial.info.status == "FINISHED"
         assert trial.data.tags["recursion.state"] == "completed"
         chains = runs(client, "chain", trial.info.run_id)
-        assert [chain.data.tags["recursion.seed"] for chain in chains] == ["0", "1"]  # the same seeds in every trial
+        assert sorted(chain.data.tags["recursion.seed"] for chain in chains) == [
+            "0",
+            "1",
+        ]  # the same seeds in every trial
         for chain in chains:
             below = runs(client, "generation", chain.info.run_id)
-            assert [one.data.tags["recursion.generation"] for one in below] == ["0", "1"]
+            assert sorted(one.data.tags["recursion.generation"] for one in below) == ["0", "1"]
 
 
 def test_a_trial_holds_its_settings_and_its_numbers_by_generation(client):
@@ -182,7 +185,7 @@ def test_another_search_space_under_the_same_name_is_refused_with_what_differs(p
     assert line.startswith("search.epochs = randint(1,3): the sweep language-smoke in this store was begun with")
 
 
-@pytest.mark.parametrize("phase", ["fit", "sample"])
+@pytest.mark.parametrize("phase", ["fit", pytest.param("sample", marks=pytest.mark.faults)])
 def test_killed_and_started_again_a_sweep_ends_with_the_numbers_of_one_that_ran_through(
     phase: str, place: Place, output: str, prepared: Place, tmp_path: Path
 ):

@@ -329,7 +329,7 @@ def test_the_curve_has_every_trial_its_seeds_and_the_fit(sweep: SweepFigures) ->
     np.testing.assert_allclose(
         next(one for one in page.data if one.name == "fitted curve, 95 % band").y, fit.line["mean"]
     )
-    thin = [one for one in page.data if one.name == "fit of a seed"]
+    thin = [one for one in page.data if one.name == "at a seed's height"]
     np.testing.assert_allclose([one.y for one in thin], [seed["collapse"] for _, seed in fit.by_seed.groupby("seed")])
     assert "curve: what was fitted" in note(picture)
     assert "last generation they reached" in note(picture)

@@ -8,7 +8,7 @@ studies, finds what is there and computes only the rest; nothing is kept in memo
 A family that works in memory goes through the same generations; `trajectory` keeps its chains.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,24 @@ def make_chain(family: Family, condition: str, regime: Regime, start: str, seed:
 
 
 def run_chain(
-    chain: Chain, family: Family, store: Store, generations: int, peers: Peers = Peers(), report: Report | None = None
+    chain: Chain,
+    family: Family,
+    store: Store,
+    generations: int,
+    peers: Peers = Peers(),
+    report: Report | None = None,
+    kept: Collection[int] = (),
 ) -> Iterator[Generation]:
     """Advance a chain through generations 0 to `generations`, yielding each as it is finished.
 
-    All workers of the group run this together. What the store has is not computed again.
+    All workers of the group run this together. What the store has is not computed again. `kept`: generations after which
+    whoever asks may stop; a family in folders keeps all of them.
 
     Raises:
         GuardFailure: a phase's result must not stand; nothing of that phase is kept.
     """
     if family.in_memory:
-        yield from run_in_memory(chain, family, store, generations)
+        yield from run_in_memory(chain, family, store, generations, kept)
         return
 
     def compute(kind: str, inputs: Mapping[str, Any], work: Compute[Path], step: Step) -> Phase:

@@ -11,7 +11,7 @@ numbers, since a phase's randomness is that of its generation.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +53,13 @@ class Trajectory:
         self.past = self.past.then(phases, in_memory=True)
 
 
-def run_in_memory(chain: Chain, family: Family[Arrays], store: Store, generations: int) -> Iterator[Generation]:
-    """Advance a chain from where the store has it to `generations`, yielding every generation from the first."""
+def run_in_memory(
+    chain: Chain, family: Family[Arrays], store: Store, generations: int, kept: Collection[int] = ()
+) -> Iterator[Generation]:
+    """Advance a chain from where the store has it to `generations`, yielding every generation from the first.
+
+    `kept`: generations at which it is put into the store before they are yielded: it may go no further.
+    """
     with store.lock(KIND, {"chain": chain.identity}):
         trajectory, saved = load(chain, store) or Trajectory(), time.monotonic()
         for index, metrics in enumerate(trajectory.metrics[: generations + 1]):
@@ -63,7 +68,7 @@ def run_in_memory(chain: Chain, family: Family[Arrays], store: Store, generation
             phases = advance(chain, family, trajectory.past, _compute)
             shown = index == 0 or index in family.shown
             trajectory.take(phases, shown)
-            if index == generations or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            if index == generations or index in kept or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 _save(chain, store, trajectory)
                 saved = time.monotonic()
             yield Generation(chain, index, {}, trajectory.metrics[-1], _digests(phases, family) if shown else {})

@@ -29,7 +29,15 @@ class TrialWork:
     def __call__(self, peers: Peers, send: Send) -> Iterator[Mapping[str, Any]]:
         """Run every chain exactly as a study does; messages as a study's chains send them, under the trial's name."""
         runs = [
-            run_chain(one.chain, one.family, Store(one.store), one.generations, peers, throttled(send, self.name))
+            run_chain(
+                one.chain,
+                one.family,
+                Store(one.store),
+                one.generations,
+                peers,
+                throttled(send, self.name),
+                self.reports,
+            )
             for one in self.chains
         ]
         waiting: list[Generation] = []

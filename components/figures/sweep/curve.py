@@ -25,7 +25,7 @@ CAPTION = (
 )
 _TITLE = "Collapse against the share of real data"
 _X, _Y = "real fraction (share of real data in every training set)", "collapse (nats)"
-_FIT, _SEED, _PRUNED = "fitted curve, 95 % band", "fit of a seed", "pruned, at its last generation"
+_FIT, _SEED, _PRUNED = "fitted curve, 95 % band", "at a seed's height", "pruned, at its last generation"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _fit_traces(curve: FittedCurve, y: tuple[float, float]) -> list[go.Scatter]:
         seed = seed.sort_values(REAL_FRACTION)
         thin = drawing.line(
             seed[REAL_FRACTION], seed["collapse"], _SEED, ACCENT, 1.2, opacity=0.55, legendgroup=_SEED,
-            showlegend=index == 0, hovertemplate=f"{places}<extra>fit of seed {name}</extra>",
+            showlegend=index == 0, hovertemplate=f"{places}<extra>at the height of seed {name}</extra>",
         )  # fmt: skip
         traces.append(thin)
     bold = drawing.line(

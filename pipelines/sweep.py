@@ -111,24 +111,27 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
         _closing_table(table, list(chosen.settings.search), objectives.MEASURES[chosen.settings.family].name)
     )
     print_table(f"Sweep {chosen.name}", closing_table)
-    curves = trials.curves()
+    fitted = trials.curve()
     threshold = chosen.settings.threshold
-    said = answers.answers(curves, objectives.MEASURES[chosen.settings.family], threshold, chosen.study.generations)
+    said = answers.answers(fitted, objectives.MEASURES[chosen.settings.family], threshold, chosen.study.generations)
+    if len(found := answers.table(fitted, threshold)):
+        print_table("Answers", found)
     for sentence in said:
         console.print(sentence)
     trials.outbox.flush()
     tracking.mark_best(run, trials.best(), trials.front())
     title = f"Sweep {chosen.name}: {len(table)} trials"
     with TemporaryDirectory() as place:
-        drawn = figures.save_all(trials.figures(table, curves), Path(place) / "figures")
+        drawn = figures.save_all(trials.figures(table, fitted), Path(place) / "figures")
         report = Path(place) / "report.html"
-        write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS)
+        note = "numbers at the last generation reached, means over seeds; seconds of all seeds together"
+        write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS, sentences=said, note=note)
         tracking.close_study(
             run,
             "FAILED" if trials.failed else "FINISHED",
             figures=Path(place) / "figures",
             report=report,
-            summary=answers.numbers(curves, threshold),
+            summary=answers.numbers(fitted, threshold),
             tables={"trials": table, "generations": trials.paths()},
         )
     console.print(f"Browse it with `make ui`: {tracking.address(run)}")

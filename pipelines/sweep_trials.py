@@ -18,8 +18,9 @@ from components.figures.sweep import FittedCurve, SweepFigures
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.store import Store
-from components.sweep import curve, objectives, pruning, space
+from components.sweep import objectives, pruning, space
 from components.sweep.books import Books
+from components.sweep.curve import Curve, fit
 from components.sweep.trial import TrialWork, reports
 from components.terminal import SweepProgress
 from pipelines.outbox import Outbox
@@ -101,12 +102,15 @@ class Trials:
         self.progress.reached(trial, kept, error)
         told = {name: float(kept[name]) for name in objectives.OBJECTIVES} | {self.measure.metric: error}
         self.outbox.put(lambda: tracking.record_report(self._studies[trial], generation, told))
-        if generation not in self.rungs:
+        if generation not in self.rungs or self.books.passed(number, generation):
             return False
         assert self.sweep.settings.pruning
         others = self.books.at(generation, but=number)
         values = [kept[name] for name in self.books.objectives]
-        return pruning.hopeless(values, others, self.sweep.settings.pruning.factor)
+        stop = pruning.hopeless(values, others, self.sweep.settings.pruning.factor)
+        if not stop:
+            self.books.let_pass(number, generation)
+        return stop
 
     def tell(self, trial: str, error: str | None, again: bool) -> None:
         """A trial ended. One that another try could bring further is left running in the books."""
@@ -141,7 +145,7 @@ class Trials:
         Numbers are those at the last generation reached; `found`: generations that the store had when the trial began.
         """
         rows, best, front = [], self.best(), self.front()
-        for one in self.books.begun():
+        for one in self.books.asked():
             reports = self.books.reports(one.number)
             last: Mapping[str, Any] = list(reports.values())[-1] if reports else {}
             errors = list(objectives.errors(last).values())
@@ -157,7 +161,7 @@ class Trials:
     def paths(self) -> pd.DataFrame:
         """generations.parquet: trial, seed, generation, value (the family's error), collapse."""
         rows = []
-        for one in self.books.begun():
+        for one in self.books.asked():
             reports = self.books.reports(one.number)
             for generation, numbers in reports.items():
                 for seed, value in objectives.errors(numbers).items():
@@ -173,7 +177,7 @@ class Trials:
         """The best of one objective; of several, the cheapest trial whose collapse is under the threshold, else the least."""
         return self.books.best(self.sweep.settings.threshold)
 
-    def curves(self) -> curve.Curve | None:
+    def curve(self) -> Curve | None:
         """Collapse against the real fraction, out of the trials that came to their end."""
         if "real_fraction" not in self.sweep.settings.search:
             return None
@@ -182,9 +186,9 @@ class Trials:
         completed = table[(table["state"] == "completed") & table["real_fraction"].notna()][fields]
         paths = self.paths()
         ends = paths[paths["generation"] == self.sweep.study.generations]
-        return curve.fit(ends.merge(completed, on="trial"))
+        return fit(ends.merge(completed, on="trial"))
 
-    def figures(self, table: pd.DataFrame, curves: curve.Curve | None) -> SweepFigures:
+    def figures(self, table: pd.DataFrame, fitted: Curve | None) -> SweepFigures:
         """What the figures are drawn from."""
         return SweepFigures(
             trials=table,
@@ -194,7 +198,7 @@ class Trials:
             measure=self.measure.name,
             unit=objectives.REAL_DATA[self.sweep.settings.family],
             study=self.books.study,
-            curve=_drawn(curves, self.sweep.settings.threshold) if curves else None,
+            curve=_drawn(fitted, self.sweep.settings.threshold) if fitted else None,
         )
 
     def _open(self, trial: str, number: int, condition: str, point: Mapping[str, Any]) -> None:
@@ -219,17 +223,17 @@ def described(point: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={word}" for name, word in words.items())
 
 
-def _drawn(curves: curve.Curve, threshold: float) -> FittedCurve:
-    least = curves.least_fraction(threshold)
+def _drawn(fitted: Curve, threshold: float) -> FittedCurve:
+    least = fitted.least_fraction(threshold)
     return FittedCurve(
-        line=curves.line(),
-        by_seed=curves.by_seed(),
+        line=fitted.line(),
+        by_seed=fitted.by_seed(),
         note="a (1 - f) / sqrt(1 + f / k) fitted to the completed trials"
-        + ("" if math.isnan(curves.epochs) else f", at {curves.epochs:.3g} epochs")
+        + ("" if math.isnan(fitted.epochs) else f", at {fitted.epochs:.3g} epochs")
         + (
             "; one seed: no band"
-            if len(curves.seeds) == 1
-            else f"; 95 % band from {curves.trials} trials and {len(curves.seeds)} seeds; thin: each seed's height"
+            if len(fitted.seeds) == 1
+            else f"; 95 % band from {fitted.trials} trials and {len(fitted.seeds)} seeds; thin: each seed's height"
         ),
         threshold=threshold,
         least=(least.value, least.low, least.high),

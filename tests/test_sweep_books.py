@@ -88,6 +88,15 @@ def test_a_report_that_comes_again_stands_once(tmp_path):
     assert book.frozen()[number].intermediate_values == {0: 0.0}
 
 
+def test_a_trial_that_passed_a_rung_has_passed_it_also_after_a_kill(tmp_path):
+    book = open_(tmp_path)
+    number, _ = ask(book)
+    book.let_pass(number, 1)
+    again = open_(tmp_path)
+    assert again.passed(number, 1)
+    assert not again.passed(number, 2)
+
+
 def test_of_several_objectives_the_best_is_the_cheapest_trial_that_loses_little(tmp_path):
     book = open_(tmp_path)
     values = {0: (2.0, 0.0), 1: (0.09, 500.0), 2: (0.05, 800.0), 3: (0.3, 900.0)}

@@ -130,6 +130,14 @@ def test_the_answers_are_sentences_with_intervals_and_seeds():
     assert "test perplexity rises" in said[0]
 
 
+def test_the_closing_table_has_the_least_real_fraction_with_its_interval():
+    found = curve.fit(synthetic(3, 0.02, np.random.default_rng(3)))
+    table, least = answers.table(found, 0.2), found.least_fraction(0.2)
+    (row,) = table[table["what"].str.contains("least real fraction")].to_numpy().tolist()
+    assert row[1:] == [f"{least.value:.3g}", f"{least.low:.3g} to {least.high:.3g}"]
+    assert len(answers.table(None, 0.2)) == 0
+
+
 def test_a_difference_whose_interval_holds_zero_is_called_no_finding():
     runs = synthetic(2, 0.0, np.random.default_rng(4))
     runs["collapse"] = truth(runs["real_fraction"]) + np.random.default_rng(4).normal(0, 0.05, len(runs))

@@ -22,13 +22,16 @@ def write_report(
     figures: Sequence[Path],
     captions: Mapping[str, str],
     samples: Sequence[Sample] = (),
+    sentences: Sequence[str] = (),
+    note: str = "mean ± standard deviation over seeds; seconds of all seeds together",
 ) -> Path:
     """Write the page to `path` and return it.
 
     `settings` may nest (they are shown under dotted names, empty ones left out). `table` is the closing table as
     text (`readable`). `figures` are the files drawn, `captions` the
     words to them by name: pictures are embedded, interactive pages
-    linked as `figures/<name>.html`. Of `samples`, the first two prompts are shown, generations side by side.
+    linked as `figures/<name>.html`. Of `samples`, the first two prompts are shown, generations side by side. `sentences`
+    come before the table, `note` after it.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
@@ -39,6 +42,8 @@ def write_report(
         rows=table.to_numpy().tolist(),
         figures=[_figure(figure, figures, captions) for figure in figures if figure.suffix == ".png"],
         prompts=_by_prompt(samples),
+        sentences=list(sentences),
+        note=note,
     )
     path.write_text(page, encoding="utf-8")
     return path

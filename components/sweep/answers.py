@@ -2,6 +2,8 @@
 
 import math
 
+import pandas as pd
+
 from components.sweep.curve import Curve, Estimate
 from components.sweep.objectives import Measure
 
@@ -34,6 +36,27 @@ def answers(curve: Curve | None, measure: Measure, threshold: float, generations
             f"Twice the epochs {more} the loss without real data by {_words(doubling, behind)} nats{_unsure(doubling)}."
         )
     return found
+
+
+def table(curve: Curve | None, threshold: float) -> pd.DataFrame:
+    """The same as a closing table: what, estimate, 95 % interval; no rows where nothing is claimed."""
+    names = {
+        "collapse_without_real_data": "collapse without real data (nats)",
+        "gain_of_a_tenth": f"what keeping {KEPT:.0%} real data takes off it (nats)",
+        "least_real_fraction": f"least real fraction that keeps collapse under {threshold:g}",
+        "doubling_epochs": "what twice the epochs add to it (nats)",
+    }
+    found = numbers(curve, threshold)
+    rows = [
+        (
+            words,
+            f"{found[f'answer/{name}']:.3g}",
+            f"{found[f'answer/{name}_low']:.3g} to {found[f'answer/{name}_high']:.3g}",
+        )
+        for name, words in names.items()
+        if f"answer/{name}" in found
+    ]
+    return pd.DataFrame(rows, columns=["what", "estimate", "95 % interval"])
 
 
 def numbers(curve: Curve | None, threshold: float) -> dict[str, float]:

@@ -47,7 +47,7 @@ class Books:
         """The number and the point of the next trial: one that was interrupted first, then new ones up to `most`."""
         if self._resumed:
             trial = self.trial(self._resumed.pop(0))
-        elif (number := len(self.begun())) < most:
+        elif (number := len(self.asked())) < most:
             # Seeded by number: a sweep that was stopped goes on as one that was not, instead of with its first points.
             self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, number))
             trial = self.study.ask()
@@ -85,6 +85,13 @@ class Books:
             if numbers and one.number != but:
                 found.append([numbers[name] for name in self.objectives])
         return found
+
+    def passed(self, number: int, generation: int) -> bool:
+        """Whether a trial was allowed to go on after a generation: decided once, also where it reports there again."""
+        return bool(self.frozen()[number].user_attrs.get(f"passed {generation}"))
+
+    def let_pass(self, number: int, generation: int) -> None:
+        self.trial(number).set_user_attr(f"passed {generation}", True)
 
     def complete(self, number: int) -> None:
         """A trial came to its last generation: its values are those it reported there."""
@@ -125,7 +132,7 @@ class Books:
     def frozen(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def begun(self) -> list[FrozenTrial]:
+    def asked(self) -> list[FrozenTrial]:
         """Trials that were asked for; points that wait in line are none yet."""
         return [one for one in self.frozen() if one.state != TrialState.WAITING]
 

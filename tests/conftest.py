@@ -26,7 +26,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 LONGEST_FIRST = (
+    "test_sweep.py",
     "test_recursion.py",
+    "test_trials.py",
+    "test_sweep_families.py",
     "test_resume.py",
     "test_tracking.py",
     "test_beam_search.py",

@@ -133,6 +133,7 @@ class Trials:
         for message in messages:
             if generations := message.get("finished"):
                 self._record(message["work"], generations)
+                self.progress.finished(message["work"], generations[-1].index)
             elif "retry" in message:
                 self.progress.say(f"{message['work']}: a worker died ({message['error']}); continuing from the store")
             else:

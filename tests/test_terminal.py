@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from components.recursion.records import Chain, Generation
-from components.terminal import StudyProgress
+from components.terminal import StudyProgress, SweepProgress
 
 SECONDS = {"measure": 4.0, "sample": 4.0, "fit": 4.0, "compose": 0.0}  # the order of the phases is not that of a plan
 
@@ -104,3 +104,45 @@ def test_every_generation_gets_a_line_with_its_numbers_and_the_last_one_ends_it(
         for index in (0, 1)
     ]
     assert progress.time_left() == "nearly done"
+
+
+@pytest.fixture
+def sweep(monkeypatch: pytest.MonkeyPatch, clock: SimpleNamespace) -> SweepProgress:
+    """Four trials of generations 0 to 9."""
+    monkeypatch.setattr("components.terminal.sweep.time", SimpleNamespace(monotonic=lambda: clock.now))
+    return SweepProgress(4, 9, "test perplexity")
+
+
+def report(progress: SweepProgress, trial: str, generation: int) -> None:
+    progress.reached(trial, {"generation": generation, "collapse": 0.5}, 50.0)
+
+
+def test_a_sweeps_time_left_goes_by_generations_computed_and_by_how_far_trials_come(sweep, clock):
+    sweep.begin("trial-0", "real_fraction=0", found=0)
+    assert sweep.time_left() == "time left not known yet"
+    clock.now += 10
+    report(sweep, "trial-0", 9)  # some families report now and then: ten generations in ten seconds
+    assert sweep.time_left() == "about 30 s left"
+    sweep.ended("trial-0", "completed", None)
+    sweep.begin("trial-1", "real_fraction=1", found=0)
+    clock.now += 2
+    report(sweep, "trial-1", 1)
+    sweep.ended("trial-1", "pruned", None)
+    assert sweep.time_left() == "about 12 s left"  # two trials of six generations, as they come to on average
+
+
+def test_what_the_store_had_is_not_taken_for_work(sweep, clock, capsys):
+    sweep.begin("trial-0", "real_fraction=0", found=5)
+    assert "generations 0-4 are in the store" in capsys.readouterr().out
+    report(sweep, "trial-0", 4)
+    assert sweep.time_left() == "time left not known yet"
+    clock.now += 5
+    report(sweep, "trial-0", 9)
+    sweep.ended("trial-0", "completed", None)
+    assert sweep.time_left() == "about 30 s left"
+
+
+def test_a_trial_that_failed_says_why(sweep, capsys):
+    sweep.begin("trial-0", "epochs=50", found=0)
+    sweep.ended("trial-0", "failed", "generation 0 is no better than its start")
+    assert "trial-0 (epochs=50): failed: generation 0 is no better than its start" in capsys.readouterr().out

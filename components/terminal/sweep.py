@@ -21,7 +21,7 @@ class Row:
     settings: str
     found: int
     generation: int = -1
-    now: str = "waits"
+    now: str = "starts"
     error: float | None = None
     collapse: float | None = None
     state: str = "running"
@@ -67,12 +67,15 @@ class SweepProgress:
         if (work not in self.rows or not console.is_terminal) and self._may_print():
             self.say(f"{work}: {now}; {self.time_left()}" if work in self.rows else f"{work}: {now}")
 
+    def finished(self, trial: str, generation: int) -> None:
+        """A trial's chains are at the end of a generation; what it reports may come later."""
+        self.rows[trial].now = f"generation {generation} done"
+
     def reached(self, trial: str, numbers: Mapping[str, Any], error: float) -> None:
         """A trial reported after a generation."""
-        row = self.rows[trial]
-        row.generation, row.error, row.collapse = int(numbers["generation"]), error, numbers["collapse"]
-        if row.generation >= row.found:
-            self._computed += 1
+        row, generation = self.rows[trial], int(numbers["generation"])
+        self._computed += max(generation - max(row.generation, row.found - 1), 0)
+        row.generation, row.error, row.collapse = generation, error, numbers["collapse"]
         if not console.is_terminal:
             self._printed = time.monotonic()
             told = f"{self.measure} {error:.4g}, collapse {row.collapse:.3f}"

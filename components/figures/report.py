@@ -40,6 +40,7 @@ def write_report(
         settings=list(_dotted(settings)),
         columns=list(table.columns),
         rows=table.to_numpy().tolist(),
+        grouped=not table.iloc[:, 0].is_unique,
         figures=[_figure(figure, figures, captions) for figure in figures if figure.suffix == ".png"],
         prompts=_by_prompt(samples),
         sentences=list(sentences),

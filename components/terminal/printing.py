@@ -13,7 +13,7 @@ def print_table(title: str, frame: pd.DataFrame) -> None:
     """A table of text and numbers; a column of text that reads as numbers stands to the right."""
     table = Table(title=title, title_justify="left")
     for place, column in enumerate(frame.columns):
-        table.add_column(str(column), justify="left" if place == 0 else "right", no_wrap=True)
+        table.add_column(str(column), justify="left" if place == 0 else "right", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(str(value) for value in row))
     console.print(table)

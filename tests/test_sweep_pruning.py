@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
@@ -55,7 +54,7 @@ def test_a_front_is_dominated_only_by_the_fronts_before_it(points):
         return set(fronts[worse].tolist())
 
     for one, front in enumerate(fronts):
-        assert dominated_by(one) == set(range(front)) or max(dominated_by(one), default=-1) == front - 1
+        assert max(dominated_by(one), default=-1) == front - 1
 
 
 def test_a_trial_that_buys_less_collapse_with_more_real_data_is_not_hopeless():
@@ -68,6 +67,5 @@ def test_a_trial_that_many_beat_in_both_is():
     assert pruning.hopeless([2.1, 950.0], frontier, 2)
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_collapse_without_end_is_stopped_by_any_that_has_one(value):
-    assert pruning.hopeless([value], [[0.1], [0.2], [0.3]], 2) == np.isinf(value)
+def test_a_collapse_without_end_is_stopped_by_any_that_has_one():
+    assert pruning.hopeless([float("inf")], [[0.1], [0.2], [0.3]], 2)

@@ -26,6 +26,7 @@ from components.cluster.board import SECONDS_BETWEEN_LOOKS, open_board
 from components.cluster.groups import Crew, Watch, Work, drain, last_line, pool
 from components.cluster.session import SESSION, SESSIONS
 from components.families.device import keep_memory
+from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 
 logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # that it finds no logs by trial
@@ -206,7 +207,7 @@ def _follow(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> N
 
 
 def _compute(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> None:
-    """A trial that is computed here. What it raises would be raised again: no other try."""
+    """A trial that is computed here. A failed guard would only repeat itself; anything else the next start tries again."""
     keep_memory()
     name = config["name"]
     (work,) = ray.get(board.take_by_name.remote(name))
@@ -214,6 +215,6 @@ def _compute(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> 
         for numbers in ray.get(work)(Peers(), messages.put) or ():
             tune.report(dict(numbers))
     except Exception as error:
-        ray.get(board.end.remote(name, last_line(error), isinstance(error, OSError)))
+        ray.get(board.end.remote(name, last_line(error), not isinstance(error, GuardFailure)))
     else:
         ray.get(board.end.remote(name))

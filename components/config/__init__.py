@@ -1,7 +1,7 @@
 """Settings: a preset, then whatever `-P dotted.name=value` says on top of it, validated whole."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar, cast
 
@@ -80,6 +80,15 @@ def validated(
 def to_yaml(settings: BaseModel) -> str:
     """The resolved settings as YAML; with the code's commit they determine the study."""
     return OmegaConf.to_yaml(OmegaConf.create(settings.model_dump(mode="json")), sort_keys=False)
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of nested settings; an empty mapping is a value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 class BadSettings(BadInput):

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from components.config import dotted
 from components.figures.samples import Sample, visible
 from components.figures.style import short
 
@@ -37,7 +38,7 @@ def write_report(
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.get_template("report.html.j2").render(
         title=title,
-        settings=list(_dotted(settings)),
+        settings=list(_shown(settings)),
         columns=list(table.columns),
         rows=table.to_numpy().tolist(),
         grouped=not table.iloc[:, 0].is_unique,
@@ -50,13 +51,10 @@ def write_report(
     return path
 
 
-def _dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")
-        elif value is not None:
-            listed = isinstance(value, list | tuple)
-            yield prefix + name, ", ".join(map(str, value)) if listed else str(value)
+def _shown(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in dotted(settings):
+        if value is not None and value != {}:
+            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _figure(picture: Path, figures: Sequence[Path], captions: Mapping[str, str]) -> dict[str, str]:

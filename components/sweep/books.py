@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from components.config import dotted
 from components.config.errors import BadInput
 from components.sweep.space import Point
 
@@ -161,8 +162,8 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> int:
     """
     if not (folder / SETTINGS).exists():
         return 0
-    before = dict(_flat(json.loads((folder / SETTINGS).read_text())))
-    now = dict(_flat(json.loads(json.dumps(settings))))
+    before = dict(dotted(json.loads((folder / SETTINGS).read_text())))
+    now = dict(dotted(json.loads(json.dumps(settings))))
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             remedy = (
@@ -189,14 +190,6 @@ def _study(folder: Path, objectives: int | None) -> optuna.Study:
         return optuna.load_study(study_name=folder.name, storage=storage)
     directions = [StudyDirection.MINIMIZE] * objectives
     return optuna.create_study(storage=storage, study_name=folder.name, directions=directions, load_if_exists=True)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Any:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _seed(seed: int, number: int) -> int:

@@ -27,6 +27,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_USER,
 )
 
+from components.config import dotted
 from components.recursion.records import Chain
 from components.tracking.connection import Tracking, reaching, without_password
 
@@ -167,15 +168,11 @@ def runs_of_kind(tracking: Tracking, kind: str, tags: Mapping[str, str]) -> list
     return list(tracking.client.search_runs([tracking.experiment.experiment_id], query, max_results=10_000))
 
 
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flattened(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(dotted name, value) of nested settings, in characters and lengths that MLflow takes as a parameter."""
-    for key, value in settings.items():
-        name = re.sub(r"[^\w.\-/ ]", "_", f"{prefix}{key}")
-        if isinstance(value, Mapping) and value:
-            yield from flattened(value, f"{name}.")
-        else:
-            text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
-            yield name, text[:CHARACTERS_A_PARAM]
+    for name, value in dotted(settings):
+        text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+        yield re.sub(r"[^\w.\-/ ]", "_", name), text[:CHARACTERS_A_PARAM]
 
 
 def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:

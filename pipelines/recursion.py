@@ -47,7 +47,7 @@ def recursion(arguments: Sequence[str]) -> None:
     print_plan(settings, plan)
     if settings.dry_run:
         return
-    check_disk(plan, store)
+    check_disk(plan.bytes, store)
     identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
     with store.only_one(identity):
         study = tracking.open_study(

@@ -27,7 +27,7 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Phase, Store
-from components.terminal import console, print_table
+from components.terminal import console, duration, print_table
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: 
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
     base, chains = make_chains(settings, store, prepared, size)
-    fit_at_once = max(1, cluster.local_workers() // settings.train.workers)
-    side_by_side = min(len(chains), fit_at_once, settings.cluster.concurrent_chains or fit_at_once)
+    side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
         for work in chains
@@ -299,13 +298,13 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     there = sum(len(generations) for generations in plan.stored.values())
     console.print(
         (f"{there} generations are in the store; the rest: " if there else "")
-        + f"{plan.bytes / 1e6:,.0f} MB in the store, {_minutes(plan.seconds)} on this machine "
+        + f"{plan.bytes / 1e6:,.0f} MB in the store, {duration(plan.seconds)} on this machine "
         "(measured just now, workers' start apart)"
     )
     rows = [
         (work.chain.condition, work.chain.seed, work.family.recipe.epochs, work.chain.settings["regime"]["name"],
          work.chain.settings["regime"]["real_fraction"], work.family.decoding.repetition_penalty,
-         _minutes(sum(sum(cost.seconds.values()) for cost in costs)))
+         duration(sum(sum(cost.seconds.values()) for cost in costs)))
         for work, costs in zip(plan.chains, chains, strict=True)
     ]  # fmt: skip
     print_table(
@@ -313,17 +312,18 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     )
 
 
-def check_disk(plan: Plan, store: Store) -> None:
+def check_disk(needed: int, store: Store) -> None:
+    """
+    Args:
+        needed: bytes that will be added to the store.
+
+    Raises:
+        BadInput: the store's disk has not so much room.
+    """
     free = shutil.disk_usage(store.root).free
-    if free < plan.bytes:
+    if free < needed:
         raise BadInput(
             "store.path",
             store.root,
-            f"what is missing may need {plan.bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room",
+            f"what is missing may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room",
         )
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

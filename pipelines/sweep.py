@@ -14,7 +14,6 @@ import pandas as pd
 
 from components import cluster, tracking
 from components.config import sweep as config
-from components.config.errors import BadInput
 from components.config.sweep import Sweep
 from components.families.language.base import BASE
 from components.figures import sweep as figures
@@ -24,8 +23,10 @@ from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import SweepProgress, console, print_table
 from pipelines.outbox import Outbox
+from pipelines.recursion_plan import check_disk
 from pipelines.study import PROJECT, closing, run_command, study_identity
 from pipelines.sweep_families import Runs, runs_of
+from pipelines.sweep_plan import check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials
 
 
@@ -42,17 +43,21 @@ def sweep(arguments: Sequence[str]) -> None:
     space.check(searched, settings.search, chosen.condition)
     gridded = settings.sampler == "grid"
     first = space.grid(searched, settings.search, chosen.given) if gridded else space.anchors(searched)
-    most = _trials(chosen, len(first))
-    _check_objectives(chosen)
+    most = trials_in_all(chosen, len(first))
+    check_objectives(chosen)
     store = Store.open(study.store.path)
     folder = store.root / "sweeps" / chosen.name
-    known = books.begun(folder, chosen.determining)
+    begun = books.begun(folder, chosen.determining)
     runs = runs_of(chosen, store)
     cluster.check(study.cluster, max(runs.workers, 1))
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
-    _print_plan(chosen, most, known)
+    left = most - len(begun) + begun.count("running")
+    cost = expected_cost(chosen, runs, searched, first, left)
+    print_plan(chosen, most, len(begun), left, cost)
     if study.dry_run:
         return
+    if cost:
+        check_disk(cost.bytes, store)
     identity = study_identity("sweep", [str(folder)], study.generations)
     with store.only_one(identity):
         books.keep_settings(folder, chosen.determining)
@@ -140,39 +145,6 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
 def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:
     shown = ["trial", *fields, "state", "generation", "error", *objectives.OBJECTIVES]
     return table[shown].rename(columns={"error": error, "generation": "gen."})
-
-
-def _trials(chosen: Sweep, points: int) -> int:
-    """How many trials in all: as many as asked for, or a grid's points."""
-    given = chosen.settings.trials
-    if chosen.settings.sampler == "grid":
-        return min(given or points, points)
-    if given is None:
-        raise BadInput("trials", "null", f"{chosen.settings.sampler} never ends by itself; give a number of trials")
-    return given
-
-
-def _check_objectives(chosen: Sweep) -> None:
-    for name in chosen.settings.objectives:
-        if name not in objectives.OBJECTIVES:
-            raise BadInput("objectives", name, f"no such objective; there are {', '.join(objectives.OBJECTIVES)}")
-    if chosen.study.generations < 1:
-        raise BadInput(
-            "generations", chosen.study.generations, "collapse is measured against generation 0; give 1 or more"
-        )
-
-
-def _print_plan(chosen: Sweep, most: int, known: int) -> None:
-    settings, study = chosen.settings, chosen.study
-    console.print(
-        f"Sweep {chosen.name}: {most} trials"
-        + (f", {known} of them begun earlier" if known else "")
-        + f"; each {len(study.seeds)} seeds, generations 0-{study.generations}; {settings.sampler}, "
-        f"objectives {', '.join(settings.objectives)}"
-    )
-    rows = [(f"search.{field}", str(text)) for field, text in settings.search.items()]
-    rows += [(f"condition.{field}", str(value)) for field, value in chosen.given.items()]
-    print_table("Search", pd.DataFrame(rows, columns=["field", "range"]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a sweep needs to know of a family: how a condition becomes chains, and where they run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
 from components.config.sweep import Sweep
 from components.families.language.base import BaseWork
+from components.families.language.cost import GenerationCost
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
 from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.recursion import samples_page
-from pipelines.recursion_plan import check_settings, make_chains, prepare_corpus
+from pipelines.recursion_plan import check_settings, costs, make_chains, prepare_corpus
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""
@@ -28,7 +29,8 @@ class Runs:
     """A family's chains and where they run.
 
     `workers`: Ray Train workers a trial, 0 for families that take a process each. `block`: pieces of real data a row.
-    `takes_gpu`: whether a trial takes a GPU where the cluster has some. `base`: made before any trial.
+    `takes_gpu`: whether a trial takes a GPU where the cluster has some. `base`: made before any trial. `costs`: what
+    chains, and a base model to be made, will cost by piece of work, where a formula tells.
     """
 
     chains: Chains
@@ -36,6 +38,7 @@ class Runs:
     block: int = 1
     takes_gpu: bool = False
     base: BaseWork | None = None
+    costs: Callable[[Sequence[ChainWork[Any]]], Mapping[str, Sequence[GenerationCost]]] | None = None
     artifacts: Artifacts = lambda generation, family: {}
 
 
@@ -56,7 +59,15 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
                 assert isinstance(settings, RecursionSettings)
                 return list(make_chains(settings, store, prepared, size)[1])
 
-            return Runs(language, study.train.workers, study.corpus.block_size, True, base, samples_page)
+            return Runs(
+                language,
+                workers=study.train.workers,
+                block=study.corpus.block_size,
+                takes_gpu=True,
+                base=base,
+                costs=lambda chains: costs(study, base if base and not base.find() else None, chains),
+                artifacts=samples_page,
+            )
         case VaeSettings():
             real = images.prepare(study.data, store)
             return Runs(

@@ -62,6 +62,7 @@ FAULTS: dict[str, tuple[list[str] | Callable[[Path], list[str]], str]] = {
     "a store that cannot be written to": (store_that_nobody_can_write_to, r"store\.path = /sys/store: "),
     "a cluster that is not there": (server_that_is_not_there, r"cluster\.address = 127.*nothing answers"),
     "more workers than there are": (["--train.workers", "4096"], r"train\.workers = 4096: the cluster has"),
+    "more trials than the disk has room for": (["--trials", "100000000"], r"store\.path = .*GB are free; make room"),
     "a corpus that is not there": (["--corpus.path", "/nowhere"], r"corpus\.path = /nowhere: no such file or folder"),
 }  # fmt: skip
 

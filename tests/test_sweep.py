@@ -53,6 +53,7 @@ def table(client: MlflowClient, run) -> pd.DataFrame:
 def test_the_plan_comes_first_then_the_trials_the_table_the_answer_and_the_address(output):
     order = [
         f"Sweep language-smoke: {TRIALS} trials; each 2 seeds, generations 0-1; tpe, objectives collapse, cost",
+        f"{TRIALS} trials to run: at most about ",
         "generation 1, test perplexity",
         "trial ┃",
         "95 % interval",

@@ -122,10 +122,12 @@ def test_points_to_be_tried_first_are_tried_once(tmp_path):
 def test_another_search_space_is_refused_and_what_differs_is_said(tmp_path):
     folder = tmp_path / "mine"
     settings = {"search": SEARCH, "generations": 3, "condition": {}}
-    assert books.begun(folder, settings) == 0
+    assert books.begun(folder, settings) == []
     books.keep_settings(folder, settings)
-    run(open_(folder), 2)
-    assert books.begun(folder, settings) == 2
+    book = open_(folder)
+    run(book, 2)
+    ask(book)
+    assert books.begun(folder, settings) == ["completed", "completed", "running"]
     other = settings | {"search": SEARCH | {"epochs": "randint(1,5)"}}
     with pytest.raises(BadInput) as refused:
         books.begun(folder, other)

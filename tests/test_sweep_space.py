@@ -125,3 +125,15 @@ def test_the_papers_two_settings_come_first():
     assert space.anchors(space.parse({"real_fraction": "quniform(0,1,0.25)"}))[1] == {"real_fraction": 0.25}
     assert space.anchors(space.parse({"real_fraction": "choice(0,1)"})) == []
     assert space.anchors(space.parse({"epochs": "randint(1,2)"})) == []
+
+
+def test_points_drawn_for_a_plan_are_of_the_space_and_the_same_at_every_call():
+    parsed = space.parse(
+        {"regime": "choice(replace,accumulate)", "real_fraction": "uniform(0.2,0.4)", "epochs": "randint(2,5)"}
+    )
+    points = space.draw(parsed, {}, 200)
+    assert points == space.draw(parsed, {}, 200)
+    assert {point["regime"] for point in points} == {"replace", "accumulate"}
+    assert all(("real_fraction" in point) == (point["regime"] == "replace") for point in points)
+    assert {point["epochs"] for point in points} == {2, 3, 4, 5}
+    assert all(0.2 <= point["real_fraction"] <= 0.4 for point in points if "real_fraction" in point)

@@ -131,6 +131,16 @@ def test_a_sweeps_time_left_goes_by_generations_computed_and_by_how_far_trials_c
     assert sweep.time_left() == "about 12 s left"  # two trials of six generations, as they come to on average
 
 
+def test_trials_side_by_side_share_what_is_left_and_the_time_runs_down_between_reports(sweep, clock):
+    for trial in ("trial-0", "trial-1"):
+        sweep.begin(trial, "real_fraction=0", found=0)
+    clock.now += 2
+    report(sweep, "trial-0", 0)  # two seconds a generation, and the other trial is as far
+    assert sweep.time_left() == "about 38 s left"  # 18 + 18 + 2 x 20, two at a time
+    clock.now += 1
+    assert sweep.time_left() == "about 37 s left"
+
+
 def test_what_the_store_had_is_not_taken_for_work(sweep, clock, capsys):
     sweep.begin("trial-0", "real_fraction=0", found=5)
     assert "generations 0-4 are in the store" in capsys.readouterr().out

@@ -131,6 +131,12 @@ def local_workers() -> int:
     return cpu_count()
 
 
+def local_groups(workers: int, most: int | None) -> int:
+    """How many groups of `workers` workers this machine would take side by side, for a plan: one at least."""
+    fitting = max(local_workers() // workers, 1)
+    return min(fitting, most or fitting)
+
+
 def _join(address: str) -> None:
     try:
         ray.init(

@@ -151,8 +151,8 @@ def open_books(folder: Path, sampler: str, seed: int, objectives: Sequence[str],
     return Books(study, sampler, seed, objectives, running)
 
 
-def begun(folder: Path, settings: Mapping[str, Any]) -> int:
-    """How many trials the sweep in `folder` has begun.
+def begun(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The states of the trials that the sweep in `folder` has begun.
 
     Args:
         settings: all that determines the sweep, as JSON.
@@ -161,7 +161,7 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> int:
         BadInput: it was begun with other settings; says what differs.
     """
     if not (folder / SETTINGS).exists():
-        return 0
+        return []
     before = dict(dotted(json.loads((folder / SETTINGS).read_text())))
     now = dict(dotted(json.loads(json.dumps(settings))))
     for name in sorted(before.keys() | now.keys()):
@@ -171,8 +171,9 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> int:
             )
             raise BadInput(name, now.get(name), remedy)
     if not (folder / DATABASE).exists():
-        return 0
-    return sum(one.state != TrialState.WAITING for one in _study(folder, None).get_trials(deepcopy=False))
+        return []
+    asked = (one for one in _study(folder, None).get_trials(deepcopy=False) if one.state != TrialState.WAITING)
+    return [STATES[one.state] for one in asked]
 
 
 def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import optuna
 import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
 from optuna.trial import BaseTrial
 from pydantic import BaseModel, ValidationError
 
@@ -85,6 +87,13 @@ def suggest(space: Space, trial: BaseTrial, given: Mapping[str, Any]) -> Point:
             case CategoricalDistribution():
                 point[field] = trial.suggest_categorical(field, distribution.choices)
     return point
+
+
+def draw(space: Space, given: Mapping[str, Any], count: int) -> list[Point]:
+    """Points at random, the same at every call: what trials will be like, before there are any."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    return [suggest(space, study.ask(), given) for _ in range(count)]
 
 
 def grid(space: Space, search: Mapping[str, Any], given: Mapping[str, Any]) -> list[Point]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from components.recursion.records import PHASES, Chain, Generation
-from components.terminal.printing import console, in_words
+from components.terminal.printing import console, time_left
 
 SECONDS_BETWEEN_LINES = 20
 
@@ -90,7 +90,7 @@ class StudyProgress:
         if self._began is None or self._worked < 0.01 * self._total():
             return "time left not known yet"
         seconds = left * (time.monotonic() - self._began) / self._worked
-        return in_words(seconds)
+        return time_left(seconds)
 
     def _show(self, work: str, now: str) -> None:
         if work not in self._bars:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
-from components.terminal.printing import console, in_words
+from components.terminal.printing import console, time_left
 
 SECONDS_BETWEEN_LINES = 20
 ROWS = 24  # what fits most terminals: the newest trials
@@ -16,10 +16,14 @@ ROWS = 24  # what fits most terminals: the newest trials
 
 @dataclass
 class Row:
-    """A trial: its settings in words, how far it is, how bad it is there, and how many generations the store had."""
+    """A trial: its settings in words, how far it is, how bad it is there, and how many generations the store had.
+
+    `since`: when its last generation ended, or it began.
+    """
 
     settings: str
     found: int
+    since: float
     generation: int = -1
     now: str = "starts"
     error: float | None = None
@@ -35,8 +39,9 @@ class SweepProgress:
     generations: int
     measure: str
     rows: dict[str, Row] = field(default_factory=dict)
-    _began: float | None = None
+    _seconds: float = 0.0
     _computed: int = 0
+    _side_by_side: int = 1
     _printed: float = 0.0
 
     def __post_init__(self) -> None:
@@ -53,8 +58,8 @@ class SweepProgress:
 
     def begin(self, trial: str, settings: str, found: int) -> None:
         """A trial begins; the store has its first `found` generations."""
-        self.rows[trial] = Row(settings, found, generation=-1)
-        self._began = self._began or time.monotonic()
+        self.rows[trial] = Row(settings, found, time.monotonic())
+        self._side_by_side = max(self._side_by_side, len(self._running()))
         if found:
             self.say(f"{trial} ({settings}): generations 0-{found - 1} are in the store")
 
@@ -73,9 +78,10 @@ class SweepProgress:
 
     def reached(self, trial: str, numbers: Mapping[str, Any], error: float) -> None:
         """A trial reported after a generation."""
-        row, generation = self.rows[trial], int(numbers["generation"])
-        self._computed += max(generation - max(row.generation, row.found - 1), 0)
-        row.generation, row.error, row.collapse = generation, error, numbers["collapse"]
+        row, generation, now = self.rows[trial], int(numbers["generation"]), time.monotonic()
+        if computed := max(generation - max(row.generation, row.found - 1), 0):
+            self._seconds, self._computed = self._seconds + now - row.since, self._computed + computed
+        row.since, row.generation, row.error, row.collapse = now, generation, error, numbers["collapse"]
         if not console.is_terminal:
             self._printed = time.monotonic()
             told = f"{self.measure} {error:.4g}, collapse {row.collapse:.3f}"
@@ -93,15 +99,22 @@ class SweepProgress:
         console.print(line)
 
     def time_left(self) -> str:
-        """By the generations computed so far, and by how many generations a trial has come to before it was stopped."""
-        if self._began is None or not self._computed:
+        """By the seconds that a generation has taken, and by how many of them a trial has come to before it was stopped."""
+        if not self._computed:
             return "time left not known yet"
-        each = self.generations + 1
+        now, seconds, each = time.monotonic(), self._seconds / self._computed, self.generations + 1
         ended = [row.generation + 1 for row in self.rows.values() if row.state in ("completed", "pruned")]
         typical = sum(ended) / len(ended) if ended else each
-        running = sum(max(each - row.generation - 1, 0) for row in self.rows.values() if row.state == "running")
-        left = running + typical * max(self.trials - len(self.rows), 0)
-        return in_words(left * (time.monotonic() - self._began) / self._computed) if left else "nearly done"
+        running = [
+            max((each - max(row.generation + 1, row.found)) * seconds - (now - row.since), 0.0)
+            for row in self._running()
+        ]
+        begun_later = typical * max(self.trials - len(self.rows), 0) * seconds
+        left = max([(sum(running) + begun_later) / self._side_by_side, *running])
+        return time_left(left) if left else "nearly done"
+
+    def _running(self) -> list[Row]:
+        return [row for row in self.rows.values() if row.state == "running"]
 
     def _may_print(self) -> bool:
         if time.monotonic() - self._printed < SECONDS_BETWEEN_LINES:

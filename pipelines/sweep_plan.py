@@ -1,0 +1,96 @@
+"""What a sweep will run, and what that will cost, before anything is started."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from components import cluster
+from components.config.errors import BadInput
+from components.config.sweep import Sweep
+from components.families.language.base import BASE
+from components.sweep import objectives, space
+from components.sweep.space import Point, Space
+from components.terminal import console, duration, print_table
+from pipelines.sweep_families import Runs
+
+DRAWN = 32  # trials whose mean cost is every trial's: their epochs differ
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is still to be done, should no trial be stopped early: wall time on this machine, and bytes for the store."""
+
+    seconds: float
+    bytes: int
+
+
+def trials_in_all(chosen: Sweep, points: int) -> int:
+    """How many trials there will be: as many as asked for, or a grid's points.
+
+    Raises:
+        BadInput: a sampler without an end, and no number given.
+    """
+    given = chosen.settings.trials
+    if chosen.settings.sampler == "grid":
+        return min(given or points, points)
+    if given is None:
+        raise BadInput("trials", "null", f"{chosen.settings.sampler} never ends by itself; give a number of trials")
+    return given
+
+
+def check_objectives(chosen: Sweep) -> None:
+    """Whether collapse and cost can be measured.
+
+    Raises:
+        BadInput: an objective that does not exist, or none that could be measured.
+    """
+    for name in chosen.settings.objectives:
+        if name not in objectives.OBJECTIVES:
+            raise BadInput("objectives", name, f"no such objective; there are {', '.join(objectives.OBJECTIVES)}")
+    if chosen.study.generations < 1:
+        raise BadInput(
+            "generations", chosen.study.generations, "collapse is measured against generation 0; give 1 or more"
+        )
+
+
+def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[Point], left: int) -> Cost | None:
+    """What `left` trials cost, from the mean of `points`, or of points drawn from the space where those are not all.
+
+    None where nothing is left, or where the family has no formula for its cost: those take seconds.
+    """
+    if not left or not runs.costs:
+        return None
+    drawn = points if chosen.settings.sampler == "grid" else space.draw(searched, chosen.given, DRAWN)
+    chains = [
+        chain for point in drawn for chain in runs.chains(chosen.with_conditions({"drawn": point}))
+    ]  # point by point: two that are drawn alike are one condition twice
+    costs = dict(runs.costs(chains))
+    base = costs.pop(BASE, [])
+    trials = [cost for chain in chains for cost in costs[chain.chain.identity]]
+    share = left / len(drawn)
+    side_by_side = min(left, cluster.local_groups(runs.workers, chosen.study.cluster.concurrent_chains))
+    seconds = share * sum(sum(cost.seconds.values()) for cost in trials) / side_by_side
+    return Cost(
+        seconds + sum(sum(cost.seconds.values()) for cost in base),
+        round(share * sum(cost.bytes for cost in trials)) + sum(cost.bytes for cost in base),
+    )
+
+
+def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | None) -> None:
+    """Trials, seeds, generations, what is searched, disk and time."""
+    settings, study = chosen.settings, chosen.study
+    console.print(
+        f"Sweep {chosen.name}: {most} trials"
+        + (f", {begun} of them begun earlier" if begun else "")
+        + f"; each {len(study.seeds)} seeds, generations 0-{study.generations}; {settings.sampler}, "
+        f"objectives {', '.join(settings.objectives)}"
+    )
+    if cost:
+        console.print(
+            f"{left} trials to run: at most about {duration(cost.seconds)} on this machine (measured just now, workers' "
+            f"start apart) and {cost.bytes / 1e6:,.0f} MB in the store; less where some are stopped early"
+        )
+    rows = [(f"search.{field}", str(text)) for field, text in settings.search.items()]
+    rows += [(f"condition.{field}", str(value)) for field, value in chosen.given.items()]
+    print_table("Search", pd.DataFrame(rows, columns=["field", "range"]))

@@ -24,9 +24,9 @@ from components.sweep import answers, books, objectives, space
 from components.terminal import SweepProgress, console, print_table
 from pipelines.outbox import Outbox
 from pipelines.recursion_plan import check_disk
-from pipelines.study import PROJECT, closing, run_command, study_identity
+from pipelines.study import PROJECT, closing, run_command
 from pipelines.sweep_families import Runs, runs_of
-from pipelines.sweep_plan import check_objectives, expected_cost, print_plan, trials_in_all
+from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials
 
 
@@ -49,24 +49,24 @@ def sweep(arguments: Sequence[str]) -> None:
     folder = store.root / "sweeps" / chosen.name
     begun = books.begun(folder, chosen.determining)
     runs = runs_of(chosen, store)
+    check_chains(chosen, searched, runs)
     cluster.check(study.cluster, max(runs.workers, 1))
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
-    left = most - len(begun) + begun.count("running")
+    left = max(most - len(begun), 0) + begun.count("running")
     cost = expected_cost(chosen, runs, searched, first, left)
     print_plan(chosen, most, len(begun), left, cost)
     if study.dry_run:
         return
     if cost:
         check_disk(cost.bytes, store)
-    identity = study_identity("sweep", [str(folder)], study.generations)
-    with store.only_one(identity):
+    with store.only_one(f"sweep-{chosen.name}"):
         books.keep_settings(folder, chosen.determining)
         book = books.open_books(folder, settings.sampler, settings.sampler_seed, settings.objectives, first)
         run = tracking.open_study(
             tracker,
             name=f"{chosen.name}, {most} trials",
             family=settings.family,
-            identity=identity,
+            identity=book.identity,
             config=chosen.yaml(),
             settings=chosen.dump(),
             kind="sweep",
@@ -118,7 +118,13 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     print_table(f"Sweep {chosen.name}", closing_table)
     fitted = trials.curve()
     threshold = chosen.settings.threshold
-    said = answers.answers(fitted, objectives.MEASURES[chosen.settings.family], threshold, chosen.study.generations)
+    said = answers.answers(
+        fitted,
+        objectives.MEASURES[chosen.settings.family],
+        threshold,
+        chosen.study.generations,
+        "real_fraction" in chosen.settings.search,
+    )
     if len(found := answers.table(fitted, threshold)):
         print_table("Answers", found)
     for sentence in said:
@@ -143,7 +149,8 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
 
 
 def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:
-    shown = ["trial", *fields, "state", "generation", "error", *objectives.OBJECTIVES]
+    timed = [name for name in objectives.OBJECTIVES if name != "seconds" or table["seconds"].any()]
+    shown = ["trial", *fields, "state", "generation", "error", *timed]
     return table[shown].rename(columns={"error": error, "generation": "gen."})
 
 

@@ -1,5 +1,6 @@
 """What a sweep will run, and what that will cost, before anything is started."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,14 @@ import pandas as pd
 
 from components import cluster
 from components.config.errors import BadInput
-from components.config.sweep import Sweep
+from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BASE
 from components.sweep import objectives, space
 from components.sweep.space import Point, Space
 from components.terminal import console, duration, print_table
 from pipelines.sweep_families import Runs
 
+MOST_CORNERS = 64
 DRAWN = 32  # trials whose mean cost is every trial's: their epochs differ
 
 
@@ -48,10 +50,40 @@ def check_objectives(chosen: Sweep) -> None:
     for name in chosen.settings.objectives:
         if name not in objectives.OBJECTIVES:
             raise BadInput("objectives", name, f"no such objective; there are {', '.join(objectives.OBJECTIVES)}")
+        if name == "seconds" and chosen.settings.family not in objectives.TIMED:
+            remedy = f"chains of {chosen.settings.family} take no time worth measuring; give collapse, cost or both"
+            raise BadInput("objectives", name, remedy)
     if chosen.study.generations < 1:
         raise BadInput(
             "generations", chosen.study.generations, "collapse is measured against generation 0; give 1 or more"
         )
+
+
+def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
+    """Make the chains of the space's corners: what a family refuses is refused before any trial is begun.
+
+    Raises:
+        BadInput: a corner cannot be run, or a searched field changes nothing anywhere.
+    """
+    corners = space.corners(searched, MOST_CORNERS)
+    chains = []
+    for corner in corners:
+        try:
+            made = runs.chains(chosen.with_conditions({TRIAL: space.applicable(corner, chosen.given)}))
+        except BadInput as fault:
+            name = fault.field.removeprefix(f"conditions.{TRIAL}.")
+            searched_or_given = "search" if name in searched else "condition"
+            field = fault.field if name == fault.field else f"{searched_or_given}.{name}"
+            raise BadInput(field, fault.value, fault.remedy) from None
+        chains.append([one.chain.identity for one in made])
+    for field in searched:
+        by_others: dict[str, list[list[str]]] = {}
+        for corner, identities in zip(corners, chains, strict=True):
+            others = json.dumps({name: value for name, value in corner.items() if name != field}, sort_keys=True)
+            by_others.setdefault(others, []).append(identities)
+        if all(identities == group[0] for group in by_others.values() for identities in group):
+            text = chosen.settings.search[field]
+            raise BadInput(f"search.{field}", text, "it changes nothing beside these settings; take it out with null")
 
 
 def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[Point], left: int) -> Cost | None:

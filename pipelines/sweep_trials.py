@@ -3,10 +3,13 @@
 All of it runs in one thread, the one that runs Ray Tune's loop: it is the books', MLflow's and the terminal's only writer.
 """
 
+import errno
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from components.config.sweep import Sweep
 from components.figures.sweep import FittedCurve, SweepFigures
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
+from components.recursion.worker import ChainWork
 from components.store import Store
 from components.sweep import objectives, pruning, space
 from components.sweep.books import Books
@@ -44,6 +48,7 @@ class Trials:
     _numbers: dict[str, int] = field(default_factory=dict)
     _studies: dict[str, tracking.Study] = field(default_factory=dict)
     _asked: tuple[str, TrialWork] | None = None
+    _full: bool = False
     _families: dict[str, Any] = field(default_factory=dict)
     _recorded: set[tuple[str, str, int]] = field(default_factory=set)
 
@@ -55,7 +60,11 @@ class Trials:
         self.rungs = pruning.rungs(last, pruning_.grace, pruning_.factor) if pruning_ else []
 
     def begin(self) -> bool:
-        """Whether a trial needs workers: what the store has whole is told before any are started."""
+        """Whether a trial needs workers: what the store has whole is told before any are started.
+
+        First in line for MLflow is what an earlier start did not come to write of trials that had ended.
+        """
+        self._write_ended()
         self._asked = self._next()
         return self._asked is not None
 
@@ -66,23 +75,57 @@ class Trials:
 
     def _next(self) -> tuple[str, TrialWork] | None:
         """The next trial: one that was interrupted, or a new one. A condition that was computed before costs nothing."""
-        while asked := self.books.next(self.most, lambda trial: space.suggest(self.space, trial, self.sweep.given)):
+        while not self._full and (
+            asked := self.books.next(self.most, lambda trial: space.suggest(self.space, trial, self.sweep.given))
+        ):
             number, point = asked
-            name, condition = f"trial-{number}", described(point)
-            chains = self.runs.chains(self.sweep.with_conditions({condition: point}))
             last = self.sweep.study.generations
-            stored = [list(stored_generations(one.chain, one.family, self.store, last)) for one in chains]
+            name, condition, chains, stored = self._begin(number, point)
             found = min(map(len, stored))
-            self.books.note(number, "found", found)
-            self._numbers[name] = number
-            self._families |= {one.chain.identity: one.family for one in chains}
+            self.books.note_found(number, found)
             self.progress.begin(name, condition, found)
-            self.outbox.put(partial(self._open, name, number, condition, point))
             reported = sorted({0, *self.rungs, last}) if chains[0].family.in_memory else range(last + 1)
             if found <= last:
                 return name, TrialWork(name, chains, reported, self.runs.block)
             self._replay(name, stored, reported)
         return None
+
+    def _begin(
+        self, number: int, point: Mapping[str, Any]
+    ) -> tuple[str, str, list[ChainWork[Any]], list[list[Generation]]]:
+        """A trial's name and its condition's, its chains, and what the store has of them; its run is first in line."""
+        name, condition = f"trial-{number}", described(point)
+        chains = self.runs.chains(self.sweep.with_conditions({condition: point}))
+        last = self.sweep.study.generations
+        stored = [list(stored_generations(one.chain, one.family, self.store, last)) for one in chains]
+        self._numbers[name] = number
+        self._families |= {one.chain.identity: one.family for one in chains}
+        self.outbox.put(partial(self._open, name, number, condition, point))
+        return name, condition, chains, stored
+
+    def _write_ended(self) -> None:
+        """Trials that ended, but not in MLflow: they were still in line there when everything was stopped."""
+        written = tracking.ended_trials(self.run)
+        for one in self.books.asked():
+            state = self.books.state(one.number)
+            if state == "running" or one.number in written:
+                continue
+            name, _, _, stored = self._begin(one.number, one.user_attrs["point"])
+            for generations in zip_longest(*stored):
+                self._record(name, [generation for generation in generations if generation])
+            for numbers in self.books.reports(one.number).values():
+                self.outbox.put(partial(self._report, name, numbers))
+            self.outbox.put(partial(self._end, name, state))
+
+    def _report(self, trial: str, numbers: Mapping[str, Any]) -> None:
+        """A report to MLflow: the objectives, and the error's mean over seeds."""
+        errors = objectives.errors(numbers)
+        told = {name: float(numbers[name]) for name in objectives.OBJECTIVES}
+        told[self.measure.metric] = sum(errors.values()) / len(errors)
+        tracking.record_report(self._studies[trial], int(numbers["generation"]), told)
+
+    def _end(self, trial: str, state: str) -> None:
+        tracking.end_trial(self._studies[trial], state)
 
     def _replay(self, trial: str, stored: Sequence[Sequence[Generation]], reported: Collection[int]) -> None:
         """A trial whose chains are all in the store: it is told, and stopped, as one that is computed."""
@@ -97,11 +140,10 @@ class Trials:
         number, generation = self._numbers[trial], int(numbers["generation"])
         errors = objectives.errors(numbers)
         kept = {name: numbers[name] for name in ("generation", *objectives.OBJECTIVES)}
-        self.books.report(number, kept | {f"error/{seed}": value for seed, value in errors.items()})
-        error = sum(errors.values()) / len(errors)
-        self.progress.reached(trial, kept, error)
-        told = {name: float(kept[name]) for name in objectives.OBJECTIVES} | {self.measure.metric: error}
-        self.outbox.put(lambda: tracking.record_report(self._studies[trial], generation, told))
+        kept |= {f"error/{seed}": value for seed, value in errors.items()}
+        self.books.report(number, kept)
+        self.progress.reached(trial, kept, sum(errors.values()) / len(errors))
+        self.outbox.put(partial(self._report, trial, kept))
         if generation not in self.rungs or self.books.passed(number, generation):
             return False
         assert self.sweep.settings.pruning
@@ -124,9 +166,10 @@ class Trials:
             self.books.fail(number)
         if error:
             self.failed[trial] = error
+            self._full = self._full or os.strerror(errno.ENOSPC) in error  # the next trial would end alike
         state = "interrupted" if error and again else self.books.state(number)
         self.progress.ended(trial, state, error)
-        self.outbox.put(lambda: tracking.end_trial(self._studies[trial], self.books.state(number)))
+        self.outbox.put(partial(self._end, trial, self.books.state(number)))
 
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
         """Take in what the workers sent. One write to MLflow a time: trials wait for this thread's decisions."""

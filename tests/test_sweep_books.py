@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 
 from components.config.errors import BadInput
 from components.sweep import books, space
@@ -141,3 +143,40 @@ def test_a_folder_that_holds_other_objectives_is_refused_too(tmp_path):
     books.keep_settings(tmp_path, {"objectives": ["collapse", "cost"]})
     with pytest.raises(BadInput, match=r"objectives = \['collapse'\]"):
         books.begun(tmp_path, {"objectives": ["collapse"]})
+
+
+def test_a_kill_between_the_database_and_the_study_in_it_loses_nothing(tmp_path):
+    folder = tmp_path / "mine"
+    books.keep_settings(folder, {"generations": 3})
+    RDBStorage(f"sqlite:///{folder / books.DATABASE}")
+    assert books.begun(folder, {"generations": 3}) == []
+    assert len(run(open_(folder), 2)) == 2
+
+
+def test_the_same_range_with_other_spaces_is_the_same_range(tmp_path):
+    books.keep_settings(tmp_path, {"search": {"epochs": "randint(1, 10)"}})
+    assert books.begun(tmp_path, {"search": {"epochs": "randint(1,10)"}}) == []
+
+
+def test_points_stand_in_line_once_however_often_the_books_are_opened(tmp_path):
+    first = tuple({"real_fraction": place / 10, "epochs": 1} for place in range(4))
+    for _ in range(2):
+        open_(tmp_path, "grid", first=first[:2])
+    book = open_(tmp_path, "grid", first=first)
+    asked = [ask(book)[1]["real_fraction"] for _ in range(4)]
+    assert asked == [0.0, 0.1, 0.2, 0.3]
+    assert not [one for one in open_(tmp_path, "grid", first=first).frozen() if one.state == TrialState.WAITING]
+
+
+@pytest.mark.parametrize("objectives", [("collapse", "cost"), ("cost", "collapse")])
+def test_the_best_of_two_objectives_is_the_cheapest_under_the_threshold_in_whatever_order(tmp_path, objectives):
+    book = open_(tmp_path, objectives=objectives)
+    for collapse, cost in ((0.9, 0), (0.09, 50), (0.01, 90)):
+        number, _ = ask(book)
+        book.report(number, {"generation": 3, "collapse": collapse, "cost": cost})
+        book.complete(number)
+    assert book.best(0.1) == 1
+
+
+def test_books_keep_an_identity_of_their_own(tmp_path):
+    assert open_(tmp_path / "a").identity == open_(tmp_path / "a").identity != open_(tmp_path / "b").identity

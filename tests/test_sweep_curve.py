@@ -102,7 +102,7 @@ def test_one_seed_claims_nothing():
 def test_too_few_trials_give_no_curve():
     runs = synthetic(2, 0.0, np.random.default_rng(0), trials=3)
     assert curve.fit(runs) is None
-    assert "too few completed trials" in answers.answers(None, LANGUAGE, 0.1, 4)[0]
+    assert "too few trials of different real fractions" in answers.answers(None, LANGUAGE, 0.1, 4)[0]
 
 
 def test_trials_that_went_beyond_all_numbers_are_left_out():
@@ -143,3 +143,49 @@ def test_a_difference_whose_interval_holds_zero_is_called_no_finding():
     runs["collapse"] = truth(runs["real_fraction"]) + np.random.default_rng(4).normal(0, 0.05, len(runs))
     said = answers.answers(curve.fit(runs), LANGUAGE, 0.2, 4)
     assert "this is no finding" in said[3]
+
+
+def test_where_epochs_were_not_searched_there_is_an_answer_for_everything_else():
+    runs = synthetic(3, 0.02, np.random.default_rng(3)).assign(epochs=E0)
+    for table in (runs, runs.drop(columns="epochs")):
+        table = table.assign(collapse=truth(table["real_fraction"]) * (1 + 0.01 * table["seed"]))
+        said = answers.answers(curve.fit(table), LANGUAGE, 0.2, 4)
+        assert len(said) == 3
+        assert not any("epochs" in sentence for sentence in said)
+        assert not any("epochs" in name for name in answers.numbers(curve.fit(table), 0.2))
+
+
+def test_the_same_chains_again_tell_nothing_more():
+    runs = synthetic(3, 0.05, np.random.default_rng(6))
+    again = pd.concat([runs.assign(trial=runs["trial"] + 100 * copy) for copy in range(5)])
+    once, often = curve.fit(runs), curve.fit(again)
+    assert often.trials == once.trials == 14
+    assert often.gain(0.1) == once.gain(0.1)
+
+
+def test_without_two_fractions_below_one_nothing_says_where_the_curve_bends():
+    runs = synthetic(3, 0.0, np.random.default_rng(0))
+    ends = runs.assign(real_fraction=np.where(runs["trial"] % 2, 1.0, 0.0))
+    ends["collapse"] = truth(ends["real_fraction"], ends["epochs"])
+    assert curve.fit(ends) is None
+
+
+def test_a_choice_without_epochs_of_its_own_is_left_out():
+    runs = synthetic(2, 0.0, np.random.default_rng(0))
+    unset = pd.DataFrame({"trial": 99, "seed": [0, 1], "real_fraction": 0.5, "epochs": np.nan, "collapse": 9.0})
+    assert curve.fit(pd.concat([runs, unset])).trials == 14
+
+
+def test_the_least_fractions_interval_is_where_the_bands_edges_cross_the_threshold():
+    found = curve.fit(synthetic(3, 0.05, np.random.default_rng(7)))
+    line, least = found.line(), found.least_fraction(0.3)
+    for edge, end in (("low", least.low), ("mean", least.value), ("high", least.high)):
+        assert np.interp(end, line["real_fraction"], line[edge]) == pytest.approx(0.3, abs=0.01)
+    just_above = found.without_real_data().value * 1.001
+    assert found.least_fraction(just_above).value == 0
+    assert found.least_fraction(just_above).high > 0  # it may well be passed
+
+
+def test_an_answer_says_why_there_is_no_curve():
+    assert "was not searched" in answers.answers(None, LANGUAGE, 0.1, 4, searched=False)[0]
+    assert "nothing collapsed" in answers.answers(None, LANGUAGE, 0.1, 4)[0]

@@ -1,13 +1,16 @@
 """The same entry point sweeps the other families: pruned, resumed, with one objective and with several."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from components.config.small_families import GaussianCondition
 from components.families.gaussian import theory
+from pipelines.outbox import Outbox
 from pipelines.sweep import sweep
 from tests.studies import SECONDS, Place
 
@@ -22,6 +25,29 @@ def place(prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     return place
+
+
+def written(client: MlflowClient) -> dict[str, Any]:
+    """All that MLflow holds of trials and their chains: state, parameters, points of every metric."""
+    (experiment,) = [one for one in client.search_experiments() if one.name == "sweep"]
+    everything = client.search_runs([experiment.experiment_id])
+    runs = [run for run in everything if run.data.tags["recursion.kind"] in ("trial", "chain")]
+    names = {run.info.run_id: run.data.tags.get("recursion.trial") for run in runs}
+    found = {}
+    for run in runs:
+        owner = names[run.info.run_id] or names[run.data.tags["mlflow.parentRunId"]]
+        key = f"trial {owner} {run.data.tags['recursion.kind']} {run.data.tags.get('recursion.seed', '')}"
+        points = {
+            name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+            for name in run.data.metrics
+        }
+        assert key not in found
+        found[key] = (run.info.status, run.data.tags.get("recursion.state"), run.data.params, points)
+    return found
+
+
+def stop(outbox: Outbox) -> None:
+    raise KeyboardInterrupt
 
 
 def trials_of(place: Place) -> pd.DataFrame:
@@ -50,6 +76,8 @@ def test_gaussians_are_swept_and_the_hopeless_are_pruned_and_stay_in_the_store(p
     tag = "tags.`recursion.kind` = 'trial' and tags.`recursion.state` = 'pruned'"
     found = client.search_runs([experiment.experiment_id], tag)
     assert sorted(int(run.data.tags["recursion.trial"]) for run in found) == pruned["trial"].tolist()
+    chains = client.search_runs([experiment.experiment_id], "tags.`recursion.kind` = 'chain'")
+    assert [chain.info.status for chain in chains] == ["FINISHED"] * 10  # those of pruned trials too
     # What they computed is in the store: each of their chains, to the generation at which they were stopped.
     kept = sorted((place.store / "trajectory").glob("*/metrics.parquet"))
     lengths = sorted(len(pd.read_parquet(file)) for file in kept)
@@ -89,3 +117,37 @@ def test_two_objectives_have_a_front_and_a_regime_decides_whether_a_fraction_is_
     beaten = [((values <= one).all(axis=1) & (values < one).any(axis=1)).any() for one in values]
     assert trials["pareto"].tolist() == [not each for each in beaten]
     assert trials["pareto"].sum() >= 2
+
+
+def test_what_mlflow_did_not_come_to_hear_of_ended_trials_is_written_by_the_next_start(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    """Writes wait in line while trials go on: here all are lost with the line, after the last trial has ended."""
+    arguments = place.arguments(*GAUSSIAN, "--objectives", "collapse", "--search.real_fraction", "uniform(0,1)")
+    with pytest.MonkeyPatch.context() as lost:
+        lost.setattr(Outbox, "write", lambda self, **_: None)
+        lost.setattr(Outbox, "flush", stop)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(arguments)
+    client = MlflowClient(tracking_uri=place.uri)
+    assert written(client) == {}
+    monkeypatch.setattr("components.cluster.connect", lambda _: pytest.fail("a cluster was started"))
+    sweep(arguments)
+    again = written(client)
+    sweep(arguments)
+    assert written(client) == again  # and nothing twice
+    assert len(again) == 4 * (1 + 2)
+    assert {state for _, state, _, _ in again.values()} >= {"completed"}
+    assert {status for status, _, _, _ in again.values()} == {"FINISHED"}
+    trials = trials_of(place)
+    for row in trials.itertuples():
+        assert again[f"trial {row.trial} trial "][3]["collapse"][-1] == (row.generation, row.collapse)
+
+
+def test_the_cost_of_a_growing_gaussian_is_the_real_rows_it_was_trained_on(place: Place):
+    """Accumulating: the pool holds the real rows once, however it grows; growth 0 and 1 cost the same."""
+    growth = ("--search.growth", "choice(0,1)", "--search.sample_size", "None", "--condition.regime", "accumulate")
+    sweep(place.arguments(*GAUSSIAN, "--sampler", "grid", "--pruning", "None", *growth))
+    trials = trials_of(place)
+    size = GaussianCondition().sample_size
+    assert trials["cost"].tolist() == [12 * size, 12 * size]

@@ -137,3 +137,8 @@ def test_points_drawn_for_a_plan_are_of_the_space_and_the_same_at_every_call():
     assert all(("real_fraction" in point) == (point["regime"] == "replace") for point in points)
     assert {point["epochs"] for point in points} == {2, 3, 4, 5}
     assert all(0.2 <= point["real_fraction"] <= 0.4 for point in points if "real_fraction" in point)
+
+
+def test_the_search_of_regimes_decides_whatever_the_condition_says():
+    searched = {"regime": "choice(replace,subsample)", "real_fraction": "uniform(0,1)"}
+    space.check(space.parse(searched), searched, ConditionSettings(regime="accumulate"))

@@ -117,3 +117,13 @@ def test_what_goes_wrong_in_the_search_itself_comes_out_as_it_is(joined: cluster
     search = Broken([Steps("good-0", tmp_path)])
     with pytest.raises(OSError, match="No space left"):
         cluster.run_trials_in_tasks(search, 1, 0, search.watch)
+
+
+def test_groups_that_cannot_start_end_the_trials_with_their_error(joined: cluster.Capacity, tmp_path: Path):
+    """The last test here: the cluster is shut down with the groups that wait in it."""
+    (tmp_path / "file").touch()
+    search = Search([Steps("good-0", tmp_path)])
+    crew = cluster.Crew(workers=1, side_by_side=1, gpu=False, storage=tmp_path / "file" / "ray", max_failures=0)
+    with pytest.raises(Exception, match="file"):
+        cluster.run_trials_in_groups(search, crew, search.watch)
+    assert search.reports == []

@@ -14,7 +14,7 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ class Pool:
     board: ActorHandle
     messages: Queue
     errors: dict[str, Exception] = field(default_factory=dict)
+    slots: set[Future[None]] = field(default_factory=set)
     _losses: Counter[str] = field(default_factory=Counter)
 
     def post(self, name: str, work: Work) -> None:
@@ -78,6 +79,12 @@ class Pool:
     def close(self) -> None:
         """Nothing more will be posted: groups end when nothing waits."""
         ray.get(self.board.close.remote())
+
+    def check(self) -> None:
+        """Raise what a group died of that no other is started for: nobody would serve what waits."""
+        for slot in self.slots:
+            if slot.done():
+                slot.result()
 
     def lost(self, slot: str, group: str, error: TrainingFailedError) -> bool:
         """A group ended before its time: what it had in hand is begun again, or has failed. Whether to start another."""
@@ -118,7 +125,8 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     groups = Pool(crew, open_board(), Queue(actor_options={"num_cpus": 0}))
     try:
         with ThreadPoolExecutor(max_workers=crew.side_by_side) as threads:
-            running = {threads.submit(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
+            groups.slots = {threads.submit(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
+            running = set(groups.slots)
             try:
                 yield groups
                 groups.close()

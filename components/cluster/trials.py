@@ -52,16 +52,18 @@ class _Remembering:
         self._search, self._faults = search, faults
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._search, name)
+        return _remembering(getattr(self._search, name), self._faults)
 
-        def remembering(*arguments: Any) -> Any:
-            try:
-                return method(*arguments)
-            except Exception as error:
-                self._faults.append(error)
-                raise
 
-        return remembering
+def _remembering(function: Callable[..., Any], faults: list[Exception]) -> Callable[..., Any]:
+    def remembering(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            faults.append(error)
+            raise
+
+    return remembering
 
 
 class _NotKept:
@@ -136,7 +138,12 @@ def run_trials_in_groups(search: Search, crew: Crew, watch: Watch) -> None:
     What fails is told to `search`; the others go on.
     """
     with pool(crew, watch) as groups:
-        _tune(search, groups.board, groups.messages, watch, _follow, {"memory": 1}, crew.side_by_side, 0)
+
+        def watch_groups(messages: list[Mapping[str, Any]]) -> None:
+            groups.check()
+            watch(messages)
+
+        _tune(search, groups.board, groups.messages, watch_groups, _follow, {"memory": 1}, crew.side_by_side, 0)
 
 
 def run_trials_in_tasks(search: Search, side_by_side: int, max_failures: int, watch: Watch, gpu: bool = False) -> None:
@@ -164,7 +171,7 @@ def _tune(
     # Where dead sessions are cleared: Tune leaves notes there, of no use after it.
     notes = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-tune-", dir=SESSIONS)
     faults: list[Exception] = []
-    search = _Remembering(search, faults)
+    search, watch = _Remembering(search, faults), _remembering(watch, faults)
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(trial, board=board, messages=messages), dict(resources)),

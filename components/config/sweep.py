@@ -20,7 +20,7 @@ STUDIES: Mapping[str, type[StudySettings]] = {
     "vae": VaeSettings,
 }
 TRIAL = "trial"
-NOT_THE_SWEEP = ("trials", "name", "preset", "store", "cluster", "tracking", "dry_run")
+NOT_THE_SWEEP = ("trials", "threshold", "name", "preset", "store", "cluster", "tracking", "dry_run")
 """What may change from one start of a sweep to the next; all else determines its trials."""
 
 
@@ -40,7 +40,7 @@ class SweepSettings(Section):
 
     preset: str = "laptop"
     family: Literal["language", "gaussian", "discrete", "mixture", "vae"] = "language"
-    name: Annotated[str, Field(pattern=r"^[\w.\-]+$")] | None = Field(
+    name: Annotated[str, Field(pattern=r"^\w[\w.\-]*$")] | None = Field(
         None, description="the same name on the same store continues a sweep (family and preset if empty)"
     )
     trials: Count | None = Field(None, description="in all, those of earlier starts included (empty: a grid's points)")

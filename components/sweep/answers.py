@@ -11,17 +11,25 @@ KEPT = 0.1
 """The paper's real fraction."""
 
 
-def answers(curve: Curve | None, measure: Measure, threshold: float, generations: int) -> list[str]:
-    """What a person asked: how much is lost, what a tenth of real data is worth, how much is enough, what epochs do."""
+def answers(
+    curve: Curve | None, measure: Measure, threshold: float, generations: int, searched: bool = True
+) -> list[str]:
+    """What a person asked: how much is lost, what a tenth of real data is worth, how much is enough, what epochs do.
+
+    `searched`: whether the real fraction was.
+    """
+    if not searched:
+        return ["No curve of real data: search.real_fraction was not searched."]
     if curve is None:
         return [
-            "No curve: too few completed trials of different real fractions. More trials, or pruning=None, give one."
+            "No curve: nothing collapsed, or too few trials of different real fractions came to their end. "
+            "More trials, or pruning=None, bring more of them."
         ]
     if len(curve.seeds) == 1:
         return ["One seed gives no interval, so nothing is claimed here: give seeds=3."]
     epochs = "" if math.isnan(curve.epochs) else f" at {curve.epochs:.3g} epochs"
     lost, gain = curve.without_real_data(), curve.gain(KEPT)
-    least, doubling = curve.least_fraction(threshold), curve.doubling_epochs()
+    least = curve.least_fraction(threshold)
     kept = lost.value - gain.value
     behind = f"{len(curve.seeds)} seeds, {curve.trials} trials"
     found = [
@@ -31,6 +39,7 @@ def answers(curve: Curve | None, measure: Measure, threshold: float, generations
         f"The least real fraction that keeps collapse under {threshold:g} is {_words(least, behind)}.",
     ]
     if not math.isnan(curve.epochs):
+        doubling = curve.doubling_epochs()
         more = "raise" if doubling.value > 0 else "lower"
         found.append(
             f"Twice the epochs {more} the loss without real data by {_words(doubling, behind)} nats{_unsure(doubling)}."

@@ -5,6 +5,8 @@ the books: the next start goes on with it under its number.
 """
 
 import json
+import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,10 +49,11 @@ class Books:
     def next(self, most: int, suggest: Callable[[Trial], Point]) -> tuple[int, Point] | None:
         """The number and the point of the next trial: one that was interrupted first, then new ones up to `most`."""
         if self._resumed:
-            trial = self.trial(self._resumed.pop(0))
+            number = self._resumed.pop(0)
+            self._seed_sampler(number)
+            trial = self.trial(number)
         elif (number := len(self.asked())) < most:
-            # Seeded by number: a sweep that was stopped goes on as one that was not, instead of with its first points.
-            self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, number))
+            self._seed_sampler(number)
             trial = self.study.ask()
         else:
             return None
@@ -58,9 +61,14 @@ class Books:
         trial.set_user_attr("point", point)
         return trial.number, point
 
-    def note(self, number: int, name: str, value: Any) -> None:
-        """Keep something else about a trial."""
-        self.trial(number).set_user_attr(name, value)
+    def note_found(self, number: int, generations: int) -> None:
+        """Keep how many generations the store had when the trial was first begun."""
+        if "found" not in self.frozen()[number].user_attrs:
+            self.trial(number).set_user_attr("found", generations)
+
+    def _seed_sampler(self, number: int) -> None:
+        """By number: a sweep that was stopped goes on as one that was not, instead of with its first points."""
+        self.study.sampler = SAMPLERS[self.sampler](_seed(self.seed, number))
 
     def report(self, number: int, numbers: Mapping[str, Any]) -> None:
         """What a trial reported after a generation; the same again changes nothing."""
@@ -112,20 +120,25 @@ class Books:
         return [one.number for one in self.study.best_trials] if self._completed() else []
 
     def best(self, threshold: float) -> int | None:
-        """The best trial by its objective. By several: the cheapest of the front whose collapse is under `threshold`, else
-        the one that is best by the first of them."""
+        """The best trial by its objective. By collapse and others: the cheapest whose collapse is under `threshold`, by the
+        first of the others; else the one that is best by the first objective."""
         values = {one.number: dict(zip(self.objectives, one.values, strict=True)) for one in self._completed()}
         if not values:
             return None
-        main, *others = self.objectives
-        if others and main == "collapse":
+        others = [name for name in self.objectives if name != "collapse"]
+        if others and "collapse" in self.objectives:
             enough = [number for number in self.front() if values[number]["collapse"] <= threshold]
             if enough:
                 return min(enough, key=lambda number: values[number][others[0]])
-        return min(values, key=lambda number: values[number][main])
+        return min(values, key=lambda number: values[number][self.objectives[0]])
 
     def _completed(self) -> list[FrozenTrial]:
         return [one for one in self.frozen() if one.state == TrialState.COMPLETE]
+
+    @property
+    def identity(self) -> str:
+        """Made with the books: whose trials they are, wherever the store lies."""
+        return str(self.study.user_attrs["identity"])
 
     def trial(self, number: int) -> Trial:
         return Trial(self.study, self.frozen()[number]._trial_id)
@@ -145,8 +158,13 @@ def open_books(folder: Path, sampler: str, seed: int, objectives: Sequence[str],
     """Open the books of the sweep in `folder`, or begin them. `first`: points to be tried before the sampler is asked."""
     folder.mkdir(parents=True, exist_ok=True)
     study = _study(folder, len(objectives))
-    for point in first:
-        study.enqueue_trial(point, skip_if_exists=True)
+    if "identity" not in study.user_attrs:
+        study.set_user_attr("identity", uuid.uuid4().hex)
+    # One after the other, and only what is not in line yet: Optuna would compare each with all the others.
+    enqueued = study.user_attrs.get("enqueued", 0)
+    for place, point in enumerate(first[enqueued:], enqueued):
+        study.enqueue_trial(point, skip_if_exists=place == enqueued)  # in line already where a kill came in between
+        study.set_user_attr("enqueued", place + 1)
     running = [one.number for one in study.get_trials(states=(TrialState.RUNNING,))]
     return Books(study, sampler, seed, objectives, running)
 
@@ -165,15 +183,23 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     before = dict(dotted(json.loads((folder / SETTINGS).read_text())))
     now = dict(dotted(json.loads(json.dumps(settings))))
     for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
+        if _spaceless(before.get(name)) != _spaceless(now.get(name)):
             remedy = (
                 f"the sweep {folder.name} in this store was begun with {before.get(name)}; give that, or another name"
             )
             raise BadInput(name, now.get(name), remedy)
     if not (folder / DATABASE).exists():
         return []
-    asked = (one for one in _study(folder, None).get_trials(deepcopy=False) if one.state != TrialState.WAITING)
-    return [STATES[one.state] for one in asked]
+    try:
+        trials = _study(folder, None).get_trials(deepcopy=False)
+    except KeyError:
+        return []  # a kill came between the database and the study in it
+    return [STATES[one.state] for one in trials if one.state != TrialState.WAITING]
+
+
+def _spaceless(value: Any) -> Any:
+    """`uniform(0, 1)` is `uniform(0,1)`."""
+    return re.sub(r"\s", "", value) if isinstance(value, str) else value
 
 
 def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:

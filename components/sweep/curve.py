@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import curve_fit
+from scipy.optimize import brentq, curve_fit
 from scipy.stats import t as student
 
 CONFIDENCE = 0.95
@@ -52,7 +52,7 @@ class Curve:
 
     def line(self) -> pd.DataFrame:
         """The curve at e0 epochs with its band: real_fraction, mean, low, high."""
-        found = [self.estimate(lambda values, at=at: float(_shape(at, *values[:2]))) for at in FRACTIONS]  # type: ignore[misc]
+        found = [self._at(fraction) for fraction in FRACTIONS]
         columns = {"mean": [one.value for one in found], "low": [one.low for one in found]}
         return pd.DataFrame({"real_fraction": FRACTIONS, **columns, "high": [one.high for one in found]})
 
@@ -75,8 +75,24 @@ class Curve:
 
     def least_fraction(self, threshold: float) -> Estimate:
         """The least real fraction that keeps the collapse under `threshold` nats."""
-        found = self.estimate(lambda values: _where(threshold, *values[:2]))
-        return Estimate(*np.clip([found.value, found.low, found.high], 0.0, 1.0).tolist())
+        value = _where(threshold, *self.parameters[:2])
+        if len(self.seeds) == 1:
+            return Estimate(value, np.nan, np.nan)
+        # Where the band's lower and upper edge come under it: the fractions whose own interval holds the threshold.
+        return Estimate(
+            value, self._under(threshold, lambda one: one.low), self._under(threshold, lambda one: one.high)
+        )
+
+    def _at(self, fraction: float) -> Estimate:
+        return self.estimate(lambda values: float(_shape(fraction, *values[:2])))
+
+    def _under(self, threshold: float, edge: Callable[[Estimate], float]) -> float:
+        """From which fraction on an edge of the band stays under `threshold`; at 1 all of it is 0."""
+        above = np.flatnonzero([edge(self._at(fraction)) > threshold for fraction in FRACTIONS])
+        if not len(above):
+            return 0.0
+        last, next_ = FRACTIONS[above[-1]], FRACTIONS[above[-1] + 1]
+        return float(brentq(lambda fraction: edge(self._at(fraction)) - threshold, last, next_))
 
     def doubling_epochs(self) -> Estimate:
         """By how many nats twice the epochs raise the collapse without real data."""
@@ -104,19 +120,27 @@ class Curve:
 def fit(runs: pd.DataFrame) -> Curve | None:
     """The curve out of trials that came to their end: trial, seed, real_fraction, collapse, and epochs where searched.
 
-    Trials with a number that is none in any seed are left out. Gives nothing where there are no more trials, or no more
-    different real fractions, than the curve needs, or no collapse at all.
+    Left out are trials with a number that is none in any seed, or without epochs where those were searched, and all but one
+    of those that ran the same chains: the same numbers again tell nothing more. Gives nothing where there are no more
+    trials than parameters, where these do not determine them, or where nothing collapsed.
     """
     table = runs.pivot_table(index="trial", columns="seed", values="collapse", dropna=False)
     table = table.loc[np.isfinite(table.to_numpy()).all(axis=1)]
     settings = runs.drop_duplicates("trial").set_index("trial").loc[table.index]
+    settings = settings[[name for name in ("real_fraction", "epochs") if name in settings]].dropna()
+    new = ~settings.join(table.loc[settings.index].add_prefix("seed ")).duplicated()
+    settings = settings[new]
+    table = table.loc[settings.index]
     searched = "epochs" in settings and settings["epochs"].nunique() > 1
     parameters = 3 if searched else 2
-    if len(table) <= parameters or settings["real_fraction"].nunique() < parameters or table.to_numpy().max() <= 0:
+    if len(table) <= parameters or table.to_numpy().max() <= 0:
         return None
     fraction = settings["real_fraction"].to_numpy(float)
     logs = np.log(settings["epochs"].to_numpy(float)) if searched else np.zeros(len(table))
-    values, covariance = _fit(fraction, logs - logs.mean(), table.mean(axis=1).to_numpy(), parameters)
+    fitted = _fit(fraction, logs - logs.mean(), table.mean(axis=1).to_numpy(), parameters)
+    if fitted is None:
+        return None
+    values, covariance = fitted
     curve = _shape(fraction, *values[:2]) * np.exp((values[2] if searched else 0.0) * (logs - logs.mean()))
     heights = (table.to_numpy() * curve[:, None]).sum(axis=0) / (curve**2).sum()
     epochs = float(np.exp(logs.mean())) if searched else float("nan")
@@ -138,8 +162,11 @@ def _where(threshold: float, log_a: float, log_k: float) -> float:
 
 def _fit(
     fraction: np.ndarray, logs: np.ndarray, collapse: np.ndarray, parameters: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares, from two starts: where trials are few the surface has more than one valley."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Least squares, from two starts: where trials are few the surface has more than one valley.
+
+    Nothing where the trials do not determine the parameters: without two fractions below 1, for one, there is no bend.
+    """
 
     def curve(_: np.ndarray, log_a: float, log_k: float, b: float = 0.0) -> np.ndarray:
         return _shape(fraction, log_a, log_k) * np.exp(b * logs)
@@ -155,4 +182,5 @@ def _fit(
         values, covariance = curve_fit(curve, fraction, collapse, p0=first, jac=slopes, bounds=bounds)
         found.append((float(((curve(fraction, *values) - collapse) ** 2).sum()), values, covariance))
     _, values, covariance = min(found, key=lambda one: one[0])
-    return values, covariance
+    determined = np.linalg.matrix_rank(slopes(fraction, *values)) == parameters
+    return (values, covariance) if determined else None

@@ -34,6 +34,8 @@ MEASURES: Mapping[str, Measure] = {
     "discrete": Measure("total_variation/mean", "total variation"),
     "mixture": Measure("squared_l2/median", "squared L2 distance"),
 }
+TIMED = ("language", "vae")
+"""Families whose phases are timed; the others' chains take milliseconds, thousands of them at once."""
 REAL_DATA = {"language": "tokens", "vae": "images", "gaussian": "rows", "discrete": "rows", "mixture": "rows"}
 """What `cost` counts."""
 
@@ -56,7 +58,7 @@ def numbers(chains: Sequence[Sequence[Generation]], block: int) -> dict[str, flo
     error = measure.metric
     return {
         "collapse": sum(measure.lost(one[0].metrics[error], one[-1].metrics[error]) for one in chains) / seeds,
-        "cost": sum(block * real_rows(generation) for one in chains for generation in one[1:]) / seeds,
+        "cost": sum(block * real_rows(one[: end + 1]) for one in chains for end in range(1, len(one))) / seeds,
         "seconds": sum(seconds(generation) for one in chains for generation in one),
         **{f"error/{one[-1].chain.seed}": one[-1].metrics[error] for one in chains},
     }
@@ -68,19 +70,20 @@ def errors(numbers: Mapping[str, float]) -> dict[int, float]:
     return {int(seed): numbers[f"error/{seed}"] for before, found, seed in parts if found and not before}
 
 
-def real_rows(generation: Generation) -> float:
-    """Rows of real data in what a generation was trained on: counted, or expected where a family does not count them."""
-    metrics, regime = generation.metrics, generation.chain.settings["regime"]
-    rows = metrics["data/rows"]
-    if generation.index == 0:
-        return rows
-    if "data/gamma" in metrics:
-        return metrics["data/gamma"] * rows
+def real_rows(past: Sequence[Generation]) -> float:
+    """Rows of real data in what the last of a chain's generations so far was trained on: counted, or, where a family does
+    not count them, expected."""
+    generation = past[-1]
+    rows, regime = generation.metrics["data/rows"], generation.chain.settings["regime"]
+    if "data/gamma" in generation.metrics:
+        return generation.metrics["data/gamma"] * rows
     if regime["name"] == "replace":
-        return float(round(regime["real_fraction"] * rows))
-    return rows / (generation.index + 1)  # of a pool of equal parts
+        return float(round(regime["real_fraction"] * rows)) if generation.index else rows
+    real = past[0].metrics["data/rows"]
+    pool = real + sum(one.metrics["synthetic/rows"] for one in past[:-1])
+    return rows * real / pool
 
 
 def seconds(generation: Generation) -> float:
-    """Work, not time on the wall; what was found in the store counts with the seconds it once took."""
+    """Work, not time on the wall; what was found in the store counts with the seconds it once took. 0 where not timed."""
     return sum(value for name, value in generation.metrics.items() if name.startswith("seconds/"))

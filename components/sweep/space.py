@@ -5,9 +5,10 @@
 The names are Ray Tune's, the distributions Optuna's. Both ends belong to a range.
 """
 
+import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -25,7 +26,7 @@ Space = Mapping[str, BaseDistribution]
 Point = dict[str, Any]
 """Values by field: what a trial's condition differs in from the sweep's."""
 
-MOST_CORNERS = 4096
+MOST_CORNERS, MOST_POINTS = 4096, 4096
 GRID_WANTS = "a grid takes choice(...), randint(low, high) or quniform(low, high, step)"
 
 
@@ -50,7 +51,7 @@ def check(space: Space, search: Mapping[str, Any], condition: BaseModel) -> None
         BadInput: names the field, its range and what would be right.
     """
     model, known = type(condition), type(condition).model_fields
-    given = condition.model_dump(exclude_unset=True)
+    given = {name: value for name, value in condition.model_dump(exclude_unset=True).items() if name not in space}
     for field in space:
         if field not in known:
             raise BadInput(
@@ -63,12 +64,16 @@ def check(space: Space, search: Mapping[str, Any], condition: BaseModel) -> None
         raise BadInput(
             "search.real_fraction", search["real_fraction"], f"none of {search['regime']} keeps a real fraction"
         )
-    corners = [[(field, value) for value in _representatives(space[field])] for field in space]
-    if math.prod(map(len, corners)) > MOST_CORNERS:
-        corners = [[values[0], values[-1]] for values in corners]
-    for corner in product(*corners):
-        together = ", ".join(space)
-        _valid(model, given | applicable(dict(corner), given), together, dict(corner))
+    for corner in corners(space):
+        _valid(model, given | applicable(corner, given), ", ".join(space), corner)
+
+
+def corners(space: Space, most: int = MOST_CORNERS) -> list[Point]:
+    """Both ends of every range and something between them, with those of all others; both ends alone where that is too many."""
+    values = [[(field, value) for value in _representatives(space[field])] for field in space]
+    if math.prod(map(len, values)) > most:
+        values = [[those[0], those[-1]] for those in values]
+    return [dict(corner) for corner in product(*values)]
 
 
 def suggest(space: Space, trial: BaseTrial, given: Mapping[str, Any]) -> Point:
@@ -103,8 +108,9 @@ def grid(space: Space, search: Mapping[str, Any], given: Mapping[str, Any]) -> l
         BadInput: a range without an end of values.
     """
     values = [[(field, value) for value in _values(field, space[field], search)] for field in space]
-    points = [applicable(dict(point), given) for point in product(*values)]
-    return [point for place, point in enumerate(points) if point not in points[:place]]
+    _check_points("sampler", "grid", math.prod(map(len, values)))
+    points = (applicable(dict(point), given) for point in product(*values))
+    return list({json.dumps(point, sort_keys=True): point for point in points}.values())
 
 
 def anchors(space: Space) -> list[Point]:
@@ -254,17 +260,24 @@ def _representatives(distribution: BaseDistribution) -> Sequence[Any]:
     raise TypeError(distribution)
 
 
-def _values(field: str, distribution: BaseDistribution, search: Mapping[str, Any]) -> Iterator[Any]:
+def _values(field: str, distribution: BaseDistribution, search: Mapping[str, Any]) -> Sequence[Any]:
+    name, text = f"search.{field}", search[field]
     match distribution:
         case FloatDistribution(step=float(step)):
-            count = round((distribution.high - distribution.low) / step)
-            yield from (_whole_steps(distribution.low + place * step) for place in range(count + 1))
+            count = round((distribution.high - distribution.low) / step) + 1
+            _check_points(name, text, count)
+            return [_whole_steps(distribution.low + place * step) for place in range(count)]
         case IntDistribution():
-            yield from range(distribution.low, distribution.high + 1)
+            _check_points(name, text, distribution.high - distribution.low + 1)
+            return range(distribution.low, distribution.high + 1)
         case CategoricalDistribution():
-            yield from distribution.choices
-        case _:
-            raise BadInput(f"search.{field}", search[field], GRID_WANTS)
+            return distribution.choices
+    raise BadInput(name, text, GRID_WANTS)
+
+
+def _check_points(name: str, value: Any, count: int) -> None:
+    if count > MOST_POINTS:
+        raise BadInput(name, value, f"that grid has {count:,} points, {MOST_POINTS:,} are the most; give fewer values")
 
 
 def _valid(model: type[BaseModel], values: Mapping[str, Any], field: str, shown: Any) -> None:

@@ -17,7 +17,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 from components.tracking.connection import Tracking, TrackingUnavailable, connect
 from components.tracking.generations import record, record_curve
 from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
-from components.tracking.trials import end_trial, mark_best, open_trial, record_report
+from components.tracking.trials import end_trial, ended_trials, mark_best, open_trial, record_report
 
 __all__ = [
     "Status",
@@ -29,6 +29,7 @@ __all__ = [
     "connect",
     "end_chain",
     "end_trial",
+    "ended_trials",
     "mark_best",
     "open_study",
     "open_trial",

@@ -49,10 +49,21 @@ def record_report(trial: Study, generation: int, numbers: Mapping[str, float]) -
 
 
 def end_trial(trial: Study, state: str) -> None:
-    """Ends a trial's run: `completed`, `pruned`, `failed`, or `running` where it was interrupted."""
+    """Ends a trial's run, and those of its chains that were stopped on their way: `completed`, `pruned`, `failed`, or
+    `running` where it was interrupted."""
+    client = trial.tracking.client
     with reaching(trial.tracking):
-        trial.tracking.client.set_tag(trial.run_id, STATE, state)
-        trial.tracking.client.set_terminated(trial.run_id, ENDS[state])
+        for chain in runs_of_kind(trial.tracking, "chain", {MLFLOW_PARENT_RUN_ID: trial.run_id}):
+            if chain.info.status == "RUNNING":
+                client.set_terminated(chain.info.run_id, ENDS[state])
+        client.set_tag(trial.run_id, STATE, state)
+        client.set_terminated(trial.run_id, ENDS[state])
+
+
+def ended_trials(sweep: Study) -> set[int]:
+    """Numbers of the trials whose end has been written, and with it all that came before. Raises `TrackingUnavailable`."""
+    with reaching(sweep.tracking):
+        return {number for number, run in _trials(sweep).items() if run.data.tags.get(STATE, "running") != "running"}
 
 
 def mark_best(sweep: Study, best: int | None, front: Collection[int]) -> None:

@@ -81,7 +81,8 @@ def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
         for corner, identities in zip(corners, chains, strict=True):
             others = json.dumps({name: value for name, value in corner.items() if name != field}, sort_keys=True)
             by_others.setdefault(others, []).append(identities)
-        if all(identities == group[0] for group in by_others.values() for identities in group):
+        several = any(len(group) > 1 for group in by_others.values())  # a choice of one is a setting
+        if several and all(identities == group[0] for group in by_others.values() for identities in group):
             text = chosen.settings.search[field]
             raise BadInput(f"search.{field}", text, "it changes nothing beside these settings; take it out with null")
 

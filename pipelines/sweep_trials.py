@@ -106,10 +106,11 @@ class Trials:
     def _write_ended(self) -> None:
         """Trials that ended, but not in MLflow: they were still in line there when everything was stopped."""
         written = tracking.ended_trials(self.run)
-        for one in self.books.asked():
+        ended = [one for one in self.books.asked() if self.books.state(one.number) != "running"]
+        if missing := [one for one in ended if one.number not in written]:
+            self.progress.say(f"{len(missing)} trials that ended earlier are not in MLflow yet: they are written now")
+        for one in missing:
             state = self.books.state(one.number)
-            if state == "running" or one.number in written:
-                continue
             name, _, _, stored = self._begin(one.number, one.user_attrs["point"])
             for generations in zip_longest(*stored):
                 self._record(name, [generation for generation in generations if generation])

@@ -120,7 +120,7 @@ def test_two_objectives_have_a_front_and_a_regime_decides_whether_a_fraction_is_
 
 
 def test_what_mlflow_did_not_come_to_hear_of_ended_trials_is_written_by_the_next_start(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """Writes wait in line while trials go on: here all are lost with the line, after the last trial has ended."""
     arguments = place.arguments(*GAUSSIAN, "--objectives", "collapse", "--search.real_fraction", "uniform(0,1)")
@@ -134,6 +134,7 @@ def test_what_mlflow_did_not_come_to_hear_of_ended_trials_is_written_by_the_next
     monkeypatch.setattr("components.cluster.connect", lambda _: pytest.fail("a cluster was started"))
     sweep(arguments)
     again = written(client)
+    assert "4 trials that ended earlier are not in MLflow yet" in capsys.readouterr().out
     sweep(arguments)
     assert written(client) == again  # and nothing twice
     assert len(again) == 4 * (1 + 2)

@@ -25,7 +25,7 @@ from components.recursion.records import Generation
 from components.store import Store
 from components.terminal import StudyProgress, chain_name
 from pipelines.recorder import Recorder
-from pipelines.recursion_plan import Plan, check_disk, check_settings, make_plan, prepare_corpus, print_plan
+from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus, print_plan
 from pipelines.study import PROJECT, closing, run_command, study_identity
 
 SHOWN_PROMPTS = 8
@@ -47,7 +47,7 @@ def recursion(arguments: Sequence[str]) -> None:
     print_plan(settings, plan)
     if settings.dry_run:
         return
-    check_disk(plan.bytes, store)
+    store.check_room(plan.bytes)
     identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
     with store.only_one(identity):
         study = tracking.open_study(

@@ -3,7 +3,6 @@
 Whatever cannot work together (model, tokenizer, blocks, beams, disk) is refused here.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -310,20 +309,3 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     print_table(
         "Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "penalty", "time"])
     )
-
-
-def check_disk(needed: int, store: Store) -> None:
-    """
-    Args:
-        needed: bytes that will be added to the store.
-
-    Raises:
-        BadInput: the store's disk has not so much room.
-    """
-    free = shutil.disk_usage(store.root).free
-    if free < needed:
-        raise BadInput(
-            "store.path",
-            store.root,
-            f"what is missing may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room",
-        )

@@ -23,7 +23,6 @@ from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import SweepProgress, console, print_table
 from pipelines.outbox import Outbox
-from pipelines.recursion_plan import check_disk
 from pipelines.study import PROJECT, closing, run_command
 from pipelines.sweep_families import Runs, runs_of
 from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
@@ -58,7 +57,7 @@ def sweep(arguments: Sequence[str]) -> None:
     if study.dry_run:
         return
     if cost:
-        check_disk(cost.bytes, store)
+        store.check_room(cost.bytes)
     with store.only_one(f"sweep-{chosen.name}"):
         books.keep_settings(folder, chosen.determining)
         book = books.open_books(folder, settings.sampler, settings.sampler_seed, settings.objectives, first)
@@ -149,8 +148,10 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
 
 
 def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:
-    timed = [name for name in objectives.OBJECTIVES if name != "seconds" or table["seconds"].any()]
-    shown = ["trial", *fields, "state", "generation", "error", *timed]
+    known = [
+        name for name in objectives.OBJECTIVES if table[name].notna().any()
+    ]  # seconds are not, where nothing is timed
+    shown = ["trial", *fields, "state", "generation", "error", *known]
     return table[shown].rename(columns={"error": error, "generation": "gen."})
 
 

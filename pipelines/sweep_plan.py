@@ -15,7 +15,7 @@ from components.sweep.space import Point, Space
 from components.terminal import console, duration, print_table
 from pipelines.sweep_families import Runs
 
-MOST_CORNERS = 64
+CORNERS_TRIED = 64  # that many chains are made in seconds
 DRAWN = 32  # trials whose mean cost is every trial's: their epochs differ
 
 
@@ -65,7 +65,7 @@ def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
     Raises:
         BadInput: a corner cannot be run, or a searched field changes nothing anywhere.
     """
-    corners = space.corners(searched, MOST_CORNERS)
+    corners = space.corners(searched, CORNERS_TRIED)
     chains = []
     for corner in corners:
         try:
@@ -90,7 +90,7 @@ def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
 def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[Point], left: int) -> Cost | None:
     """What `left` trials cost, from the mean of `points`, or of points drawn from the space where those are not all.
 
-    None where nothing is left, or where the family has no formula for its cost: those take seconds.
+    None where nothing is left, or where the family has no formula for its cost (all but language).
     """
     if not left or not runs.costs:
         return None

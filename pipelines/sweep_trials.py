@@ -119,9 +119,9 @@ class Trials:
             self.outbox.put(partial(self._end, name, state))
 
     def _report(self, trial: str, numbers: Mapping[str, Any]) -> None:
-        """A report to MLflow: the objectives, and the error's mean over seeds."""
+        """A report to MLflow: the objectives, as far as the family has them, and the error's mean over seeds."""
         errors = objectives.errors(numbers)
-        told = {name: float(numbers[name]) for name in objectives.OBJECTIVES}
+        told = {name: float(numbers[name]) for name in objectives.OBJECTIVES if not math.isnan(numbers[name])}
         told[self.measure.metric] = sum(errors.values()) / len(errors)
         tracking.record_report(self._studies[trial], int(numbers["generation"]), told)
 

@@ -80,6 +80,23 @@ class Store:
         store._clear_unfinished()
         return store
 
+    def check_room(self, needed: int) -> None:
+        """Refuse what the disk has no room for.
+
+        Args:
+            needed: bytes that will be added.
+
+        Raises:
+            BadInput: less is free.
+        """
+        free = shutil.disk_usage(self.root).free
+        if free < needed:
+            raise BadInput(
+                "store.path",
+                self.root,
+                f"what is missing may need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; make room",
+            )
+
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Phase | None:
         """The finished phase that these inputs determine, its files checked against their digests; or nothing."""
         directory = self.root / kind / identity(kind, inputs)

@@ -71,19 +71,24 @@ def errors(numbers: Mapping[str, float]) -> dict[int, float]:
 
 
 def real_rows(past: Sequence[Generation]) -> float:
-    """Rows of real data in what the last of a chain's generations so far was trained on: counted, or, where a family does
-    not count them, expected."""
+    """Rows of real data in what a generation after the first was trained on: counted, or, where a family does not count
+    them, expected.
+
+    Args:
+        past: the chain's generations from 0 to that one.
+    """
     generation = past[-1]
     rows, regime = generation.metrics["data/rows"], generation.chain.settings["regime"]
     if "data/gamma" in generation.metrics:
         return generation.metrics["data/gamma"] * rows
     if regime["name"] == "replace":
-        return float(round(regime["real_fraction"] * rows)) if generation.index else rows
+        return float(round(regime["real_fraction"] * rows))
     real = past[0].metrics["data/rows"]
     pool = real + sum(one.metrics["synthetic/rows"] for one in past[:-1])
     return rows * real / pool
 
 
 def seconds(generation: Generation) -> float:
-    """Work, not time on the wall; what was found in the store counts with the seconds it once took. 0 where not timed."""
-    return sum(value for name, value in generation.metrics.items() if name.startswith("seconds/"))
+    """Work, not time on the wall; what was found in the store counts with the seconds it once took. nan where not timed."""
+    timed = [value for name, value in generation.metrics.items() if name.startswith("seconds/")]
+    return sum(timed) if timed else math.nan

@@ -134,7 +134,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     with TemporaryDirectory() as place:
         drawn = figures.save_all(trials.figures(table, fitted), Path(place) / "figures")
         report = Path(place) / "report.html"
-        note = "numbers at the last generation reached, means over seeds; seconds of all seeds together"
+        note = "numbers at the last generation reached, means over seeds; seconds, where they are measured, of all seeds together"
         write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS, sentences=said, note=note)
         tracking.close_study(
             run,

@@ -2,6 +2,8 @@
 
 import os
 
+# Read by Ray when it is imported: what a thread calls after Ray's end must not start another Ray.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 # Read by Ray Tune when it is imported, hence before the imports below. Its own tables, logs by trial, answer to Ctrl-C and
 # remarks on a slow loop: ours are the store, MLflow and the terminal, and the loop waits for MLflow on purpose.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")

@@ -14,10 +14,11 @@ import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
@@ -124,25 +125,38 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     """Groups that start at once and serve what is posted within, until its end."""
     groups = Pool(crew, open_board(), Queue(actor_options={"num_cpus": 0}))
     try:
-        with ThreadPoolExecutor(max_workers=crew.side_by_side) as threads:
-            groups.slots = {threads.submit(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
-            running = set(groups.slots)
-            try:
-                yield groups
-                groups.close()
-                while running:
-                    finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-                    watch(list(drain(groups.messages)))
-                    for future in finished:
-                        future.result()
+        groups.slots = {_in_thread(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
+        running = set(groups.slots)
+        try:
+            yield groups
+            groups.close()
+            while running:
+                finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 watch(list(drain(groups.messages)))
-            except BaseException:
-                ray.shutdown()  # ends the groups that run, so that their threads return
-                raise
+                for future in finished:
+                    future.result()
+            watch(list(drain(groups.messages)))
+        except BaseException:
+            ray.shutdown()  # ends the groups that run
+            raise
     finally:
         if ray.is_initialized():
             groups.messages.shutdown()
             ray.kill(groups.board)
+
+
+def _in_thread(call: Callable[..., None], *arguments: Any) -> Future[None]:
+    """A thread that a process which ends does not wait for: Ray forgets, now and then, to wake who waits when it shuts down."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future
 
 
 def _slot(groups: Pool, slot: str) -> None:
@@ -153,7 +167,7 @@ def _slot(groups: Pool, slot: str) -> None:
             _run_group(groups, group)
             return
         except TrainingFailedError as error:
-            if not groups.lost(slot, group, error):
+            if not (ray.is_initialized() and groups.lost(slot, group, error)):
                 return
 
 

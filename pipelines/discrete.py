@@ -27,7 +27,7 @@ def discrete(arguments: Sequence[str]) -> None:
         cluster.Failed: a chain did not come to its end.
     """
     settings = config.load(DiscreteSettings, arguments)
-    store = Store.open(settings.store.path)
+    store = Store.open(settings.store.path, settings.store.cache)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     draws = {work.chain.identity: float(work.family.chains * len(work.family.probabilities)) for work in chains}

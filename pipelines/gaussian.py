@@ -28,7 +28,7 @@ def gaussian(arguments: Sequence[str]) -> None:
         cluster.Failed: a chain did not come to its end.
     """
     settings = config.load(GaussianSettings, arguments)
-    store = Store.open(settings.store.path)
+    store = Store.open(settings.store.path, settings.store.cache)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     rows = {work.chain.identity: _work(work) for work in chains}

@@ -26,7 +26,7 @@ def mixture(arguments: Sequence[str]) -> None:
         cluster.Failed: a chain did not come to its end.
     """
     settings = config.load(MixtureSettings, arguments)
-    store = Store.open(settings.store.path)
+    store = Store.open(settings.store.path, settings.store.cache)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     fits = {work.chain.identity: float(work.family.chains * work.family.rows) for work in chains}

@@ -5,6 +5,7 @@ The store is the truth; what MLflow could not take for now is kept in line and w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from components.figures.report import write_report
 from components.figures.samples import Sample
 from components.figures.table import readable
 from components.recursion.records import Generation
+from components.store import Store
 from components.terminal import StudyProgress, console, print_table
 from pipelines.outbox import Outbox
 
@@ -29,6 +31,7 @@ class Recorder:
     """
 
     study: tracking.Study
+    store: Store
     progress: StudyProgress
     last: int
     artifacts: Callable[[Generation], Mapping[str, Path | str]] = lambda generation: {}
@@ -43,7 +46,7 @@ class Recorder:
             if generations := message.get("finished", message.get("found")):
                 new = [one for one in generations if (one.chain.identity, one.index) not in self.generations]
                 self.generations |= {(one.chain.identity, one.index): one for one in new}
-                record(self.outbox, lambda: self.study, new, self.last, self.artifacts)
+                record(self.outbox, lambda: self.study, self.store, new, self.last, self.artifacts)
                 if new:  # else found in the store before its workers started
                     self.progress.finished(new[-1], found="found" in message)
             elif "retry" in message:
@@ -105,6 +108,7 @@ class Recorder:
 def record(
     outbox: Outbox,
     study: Callable[[], tracking.Study],
+    store: Store,
     generations: Sequence[Generation],
     last: int,
     artifacts: Callable[[Generation], Mapping[str, Path | str]],
@@ -114,9 +118,20 @@ def record(
         together = list(group)
         if together[0].directories:
             for one in together:
-                outbox.put(lambda one=one: tracking.record(study(), one, artifacts(one)))  # type: ignore[misc]
+                outbox.put(partial(_record, study, store, one, artifacts))
         else:
             outbox.put(lambda together=together: tracking.record_curve(study(), together))  # type: ignore[misc]
         if together[-1].index == last:
             chain = together[-1].chain
             outbox.put(lambda chain=chain: tracking.end_chain(study(), chain, "FINISHED"))  # type: ignore[misc]
+
+
+def _record(
+    study: Callable[[], tracking.Study],
+    store: Store,
+    generation: Generation,
+    artifacts: Callable[[Generation], Mapping[str, Path | str]],
+) -> None:
+    for place in generation.directories.values():
+        store.bring(place, weights=study().tracking.models == "full")
+    tracking.record(study(), generation, artifacts(generation))

@@ -39,8 +39,8 @@ def recursion(arguments: Sequence[str]) -> None:
         cluster.Failed: a chain did not come to its end.
     """
     settings = config.load(RecursionSettings, arguments)
-    store = Store.open(settings.store.path)
-    cluster.check(settings.cluster, settings.train.workers)
+    store = Store.open(settings.store.path, settings.store.cache)
+    cluster.check(settings.cluster, settings.train.workers, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
     size = check_settings(settings)
     plan = make_plan(settings, store, prepare_corpus(settings, store), size)
@@ -70,6 +70,7 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
     with StudyProgress(names, {name: plan.expected(name) for name in plan.costs}) as progress:
         recorder = Recorder(
             study,
+            store,
             progress,
             settings.generations,
             lambda generation: samples_page(generation, families[generation.chain.identity]),

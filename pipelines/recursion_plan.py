@@ -110,7 +110,9 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
             "tokenizer", "null", "a model from scratch has none of its own; give `train`, a folder or a name"
         )
     inputs = corpus.identity_inputs(settings.corpus, tokenizer)
-    return phase(store, "corpus", inputs, lambda out, _: corpus.prepare(settings.corpus, tokenizer, out))
+    prepared = phase(store, "corpus", inputs, lambda out, _: corpus.prepare(settings.corpus, tokenizer, out))
+    store.bring(prepared.place)
+    return prepared
 
 
 def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
@@ -171,7 +173,7 @@ def make_chains(
             batch_size=settings.base.batch_size,
             keep="best",
         )
-        base = BaseWork(plain, pretraining, settings.base.blocks, name, store.root)
+        base = BaseWork(plain, pretraining, settings.base.blocks, name, store)
         plain = replace(plain, pretrained=(base.identity, store.root / "base" / base.identity))
     chains: list[ChainWork[LanguageFamily]] = []
     for condition_name, condition in settings.conditions.items():
@@ -184,7 +186,7 @@ def make_chains(
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{condition_name}", dict(condition), remedy)
-            chains.append(ChainWork(chain, family, store.root, settings.generations))
+            chains.append(ChainWork(chain, family, store, settings.generations))
     return base, chains
 
 

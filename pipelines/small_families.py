@@ -46,7 +46,7 @@ def make_chains(
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{name}", dict(condition), remedy)
-            chains.append(ChainWork(chain, families[name], store.root, settings.generations))
+            chains.append(ChainWork(chain, families[name], store, settings.generations))
     return chains
 
 
@@ -75,7 +75,7 @@ def run_study(
         cluster.Failed: a chain did not come to its end; the others are shown.
     """
     family, generations = chains[0].chain.family, settings.generations
-    cluster.check(settings.cluster, 1)
+    cluster.check(settings.cluster, 1, store)
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}
@@ -90,7 +90,7 @@ def run_study(
         )
         with closing(study):
             with StudyProgress(names, expected) as progress:
-                recorder = Recorder(study, progress, generations, artifacts)
+                recorder = Recorder(study, store, progress, generations, artifacts)
                 failed = _compute(settings, store, chains, recorder, gpu)
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from components import cluster, tracking
 from components.config.errors import BadInput
+from components.store import StoreUnavailable
 from components.terminal import console
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,9 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
         print(
             f"{error}. What was finished is in the store: with more space the same command continues.", file=sys.stderr
         )
+        sys.exit(FAILED)
+    except StoreUnavailable as error:
+        print(f"{error}. What was finished is in the store: the same command continues from there.", file=sys.stderr)
         sys.exit(FAILED)
     except tracking.TrackingUnavailable as error:
         print(

@@ -26,7 +26,7 @@ from pipelines.outbox import Outbox
 from pipelines.study import PROJECT, closing, run_command
 from pipelines.sweep_families import Runs, runs_of
 from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
-from pipelines.sweep_trials import Trials
+from pipelines.sweep_trials import Trials, books_folder
 
 
 def sweep(arguments: Sequence[str]) -> None:
@@ -44,12 +44,12 @@ def sweep(arguments: Sequence[str]) -> None:
     first = space.grid(searched, settings.search, chosen.given) if gridded else space.anchors(searched)
     most = trials_in_all(chosen, len(first))
     check_objectives(chosen)
-    store = Store.open(study.store.path)
-    folder = store.root / "sweeps" / chosen.name
+    store = Store.open(study.store.path, study.store.cache)
+    folder = store.pull(books_folder(chosen))
     begun = books.begun(folder, chosen.determining)
     runs = runs_of(chosen, store)
     check_chains(chosen, searched, runs)
-    cluster.check(study.cluster, max(runs.workers, 1))
+    cluster.check(study.cluster, max(runs.workers, 1), store)
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
     left = max(most - len(begun), 0) + begun.count("running")
     cost = expected_cost(chosen, runs, searched, first, left)
@@ -61,6 +61,7 @@ def sweep(arguments: Sequence[str]) -> None:
     with store.only_one(f"sweep-{chosen.name}"):
         books.keep_settings(folder, chosen.determining)
         book = books.open_books(folder, settings.sampler, settings.sampler_seed, settings.objectives, first)
+        store.push(books_folder(chosen))
         run = tracking.open_study(
             tracker,
             name=f"{chosen.name}, {most} trials",

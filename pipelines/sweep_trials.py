@@ -32,6 +32,11 @@ from pipelines.recorder import record
 from pipelines.sweep_families import Runs
 
 
+def books_folder(sweep: Sweep) -> str:
+    """Where a sweep's books lie in the store."""
+    return f"sweeps/{sweep.name}"
+
+
 @dataclass
 class Trials:
     """What `cluster.Search` asks for. `most`: trials in all."""
@@ -83,6 +88,7 @@ class Trials:
             name, condition, chains, stored = self._begin(number, point)
             found = min(map(len, stored))
             self.books.note_found(number, found)
+            self.store.push(books_folder(self.sweep))
             self.progress.begin(name, condition, found)
             reported = sorted({0, *self.rungs, last}) if chains[0].family.in_memory else range(last + 1)
             if found <= last:
@@ -143,6 +149,7 @@ class Trials:
         kept = {name: numbers[name] for name in ("generation", *objectives.OBJECTIVES)}
         kept |= {f"error/{seed}": value for seed, value in errors.items()}
         self.books.report(number, kept)
+        self.store.push(books_folder(self.sweep))
         self.progress.reached(trial, kept, sum(errors.values()) / len(errors))
         self.outbox.put(partial(self._report, trial, kept))
         if generation not in self.rungs or self.books.passed(number, generation):
@@ -168,6 +175,7 @@ class Trials:
         if error:
             self.failed[trial] = error
             self._full = self._full or os.strerror(errno.ENOSPC) in error  # the next trial would end alike
+        self.store.push(books_folder(self.sweep))
         state = "interrupted" if error and again else self.books.state(number)
         self.progress.ended(trial, state, error)
         self.outbox.put(partial(self._end, trial, self.books.state(number)))
@@ -256,7 +264,7 @@ class Trials:
         self._recorded |= {(trial, one.chain.identity, one.index) for one in new}
         new.sort(key=lambda one: one.chain.seed)  # together what is of one chain
         last = self.sweep.study.generations
-        record(self.outbox, lambda: self._studies[trial], new, last, self._artifacts)
+        record(self.outbox, lambda: self._studies[trial], self.store, new, last, self._artifacts)
 
     def _artifacts(self, generation: Generation) -> Mapping[str, Path | str]:
         return self.runs.artifacts(generation, self._families[generation.chain.identity])

@@ -35,7 +35,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         cluster.Failed: a chain did not come to its end.
     """
     settings = config.load(VaeSettings, arguments)
-    store = Store.open(settings.store.path)
+    store = Store.open(settings.store.path, settings.store.cache)
     real = images.prepare(settings.data, store)
     families = {name: family_of(settings, name, real) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)

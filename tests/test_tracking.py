@@ -28,6 +28,7 @@ import pytest
 from components.config.errors import BadInput
 from components.config.settings import TrackingSettings
 from components.recursion.records import Chain, Generation
+from components.store import Store
 from components.terminal import StudyProgress
 from components.tracking import (
     Study,
@@ -124,8 +125,9 @@ def make_generation(store: Path, chain: Chain, index: int, model_folder: Path) -
     scores = {"set": ["test"] * ROWS, "row": list(range(ROWS)), "loss": generator.random(ROWS)}
     pq.write_table(pa.table(scores), directories["measure"] / "scores.parquet")
     metrics = {"test/perplexity": 40.0 * 2**index, "synthetic/distinct_2": 0.4 / (index + 1), "seconds/fit": 30.0}
+    locations = {kind: directory.resolve().as_uri() for kind, directory in directories.items()}
     digests = {"training": identity, "evaluation": hashlib.sha256(b"test").hexdigest()}
-    return Generation(chain, index, directories, metrics, digests)
+    return Generation(chain, index, directories, metrics, digests, locations)
 
 
 def make_study(project: Path, models: str = "full", identity: str = STUDY) -> Study:
@@ -781,4 +783,6 @@ def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that
 def make_recorder(study: Study, chains: list[Chain]) -> Recorder:
     names = {each.identity: f"{each.condition} seed {each.seed}" for each in chains}
     progress = StudyProgress(names, {name: {(index, "fit"): 1.0 for index in range(3)} for name in names})
-    return Recorder(study, progress, 2, lambda generation: {"samples.md": "# the same prompts\n"})
+    return Recorder(
+        study, Store(Path("unused")), progress, 2, lambda generation: {"samples.md": "# the same prompts\n"}
+    )

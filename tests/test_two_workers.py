@@ -19,7 +19,7 @@ from components.config.settings import CorpusSettings
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding
-from components.families.language.family import LanguageFamily, exchange, train_model
+from components.families.language.family import LanguageFamily, gathered, train_model
 from components.families.language.training import Recipe
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
@@ -71,7 +71,7 @@ def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
         (folder / engine).mkdir(exist_ok=True)
         train(family, engine, folder / engine, peers)
     rows = np.arange(rank * 3, 3 + rank * 2)
-    if whole := exchange(folder, "rows", {"rows": rows, "squares": rows**2}, peers):
+    if whole := gathered({"rows": rows, "squares": rows**2}, peers):
         np.savez(folder / "whole.npz", **whole)
     peers.barrier()
     dist.destroy_process_group()

@@ -151,7 +151,8 @@ def _in_thread(call: Callable[..., None], *arguments: Any) -> Future[None]:
 
     def run() -> None:
         try:
-            future.set_result(call(*arguments))
+            call(*arguments)
+            future.set_result(None)
         except BaseException as error:
             future.set_exception(error)
 

@@ -18,8 +18,10 @@ import torch
 from joblib import cpu_count
 from ray.exceptions import RayError
 
+from components.cluster.preflight import check_nodes
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
+from components.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS = 3
@@ -105,11 +107,11 @@ def clear_dead_sessions() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(settings: ClusterSettings, workers: int) -> None:
-    """Refuse, within seconds and before anything starts, an address where nothing answers or more workers than fit.
+def check(settings: ClusterSettings, workers: int, store: Store) -> None:
+    """Refuse, before anything starts, an address where nothing answers, more workers than fit, machines that cannot serve.
 
     Raises:
-        BadInput: names `cluster.address` or `train.workers`.
+        BadInput: names `cluster.address`, `train.workers` or `store.path`.
     """
     if settings.address is None:
         Capacity(local_workers(), torch.cuda.device_count()).groups(workers, settings.concurrent_chains)
@@ -124,6 +126,7 @@ def check(settings: ClusterSettings, workers: int) -> None:
             raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
     with connect(settings) as capacity:
         capacity.groups(workers, settings.concurrent_chains)
+        check_nodes(settings.address, store)
 
 
 def local_workers() -> int:

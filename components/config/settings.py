@@ -4,6 +4,7 @@ A study is conditions x seeds. What all conditions share stands in `corpus`, `mo
 `generate`; what a condition varies stands in `conditions.<name>`, where an empty field inherits.
 """
 
+import os
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -145,12 +146,20 @@ class ConditionSettings(RegimeCondition):
 
 class StoreSettings(Section):
     path: str = Field(
-        "store", description="folder that keeps every finished phase, on a file system that all nodes share"
+        "store",
+        description="keeps every finished phase: a folder on a file system that all nodes share, or s3://bucket/prefix",
+    )
+    cache: str | None = Field(
+        None,
+        description="with s3://, a folder on every node for what is being computed or read (if empty, the user's cache)",
     )
 
 
 class ClusterSettings(Section):
-    address: str | None = Field(None, description="a Ray cluster's address (an embedded one on this machine if empty)")
+    address: str | None = Field(
+        default_factory=lambda: os.environ.get("RAY_ADDRESS") or None,
+        description="a Ray cluster's address; if empty that in RAY_ADDRESS, else a cluster of this machine's own",
+    )
     concurrent_chains: Count | None = Field(None, description="chains side by side (as many as fit if empty)")
     max_failures: Natural = Field(3, description="worker crashes a chain survives")
 

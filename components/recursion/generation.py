@@ -38,8 +38,8 @@ Phases = Mapping[str, Finished[Place]]
 Compute = Callable[[Place, Step], Mapping[str, float]]
 """Leaves what a phase makes in the place given and returns its numbers."""
 
-Obtain = Callable[[str, Mapping[str, Any], Compute[Place], Step], Finished[Place]]
-"""Called with a phase's kind, what determines it, what would compute it, and its step."""
+Obtain = Callable[[str, Mapping[str, Any], Compute[Place], Sequence[Place], Step], Finished[Place]]
+"""Called with a phase's kind, what determines it, what would compute it out of which earlier phases, and its step."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,17 @@ def advance(
     common = {"family": chain.family, "data": settings["data"]}
     seen = {name: digest for name, digest in settings["data"].items() if name != "evaluation"}  # by fit and sample
 
-    def obtained(kind: str, inputs: Mapping[str, Any], compute: Compute[Place]) -> Finished[Place]:
-        return obtain(kind, inputs, compute, Step(index, _random(chain, index, kind), peers))
+    def obtained(
+        kind: str, inputs: Mapping[str, Any], reads: Sequence[Place], compute: Compute[Place]
+    ) -> Finished[Place]:
+        return obtain(kind, inputs, compute, reads, Step(index, _random(chain, index, kind), peers))
 
     regime = Regime(**settings["regime"])
     composing = {
         "pool": [settings["data"]["training"], *past.samples],
         **({"regime": settings["regime"], **seed} if index else {}),
     }
-    composed = obtained("compose", composing, lambda out, at: family.compose(regime, past.pool, out, at))
+    composed = obtained("compose", composing, (), lambda out, at: family.compose(regime, past.pool, out, at))
 
     start, weights = _start(settings["start"], family, past)
     fitting = {
@@ -94,10 +96,19 @@ def advance(
         "start": start,
         **seed,
     }
-    fitted = obtained("fit", fitting, lambda out, at: family.fit(composed.place, past.pool, weights, out, at))
+    before = [composed.place]
+    before.extend(past.pool.sampled)
+    if weights is not None:
+        before.append(weights)
+    fitted = obtained(
+        "fit",
+        fitting,
+        before,
+        lambda out, at: family.fit(composed.place, past.pool, weights, out, at),
+    )
 
     sampling = {**common, "data": seen, "settings": settings["sample"], "model": fitted.identity, **seed}
-    sampled = obtained("sample", sampling, lambda out, at: family.sample(fitted.place, out, at))
+    sampled = obtained("sample", sampling, [fitted.place], lambda out, at: family.sample(fitted.place, out, at))
 
     generation0 = past.generation0 or fitted
     measuring = {
@@ -110,6 +121,7 @@ def advance(
     measured = obtained(
         "measure",
         measuring,
+        [fitted.place, sampled.place, generation0.place],
         lambda out, at: family.measure(fitted.place, sampled.place, generation0.place, out, at),
     )
     return {"compose": composed, "fit": fitted, "sample": sampled, "measure": measured}

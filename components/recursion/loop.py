@@ -8,12 +8,12 @@ studies, finds what is there and computes only the rest; nothing is kept in memo
 A family that works in memory goes through the same generations; `trajectory` keeps its chains.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.recursion.family import Family, Step
+from components.recursion.family import Family, Progress, Step
 from components.recursion.generation import Compute, Past, Phases, advance
 from components.recursion.peers import Peers
 from components.recursion.phase import phase
@@ -62,18 +62,25 @@ def run_chain(
         yield from run_in_memory(chain, family, store, generations, kept)
         return
 
-    def compute(kind: str, inputs: Mapping[str, Any], work: Compute[Path], step: Step) -> Phase:
+    if family.data_folder:
+        store.bring(family.data_folder)
+
+    def compute(kind: str, inputs: Mapping[str, Any], work: Compute[Path], reads: Sequence[Path], step: Step) -> Phase:
         def progress(finished: int, total: int) -> None:
             if report and peers.leads:
                 report(step.generation, kind, finished, total)
 
-        return phase(store, kind, inputs, lambda out, told: work(out, replace(step, progress=told)), peers, progress)
+        def told(out: Path, tell: Progress) -> Mapping[str, float]:
+            return work(out, replace(step, progress=tell))
+
+        return phase(store, kind, inputs, told, peers, progress, reads)
 
     past: Past[Path] = Past()
     for index in range(generations + 1):
         phases = advance(chain, family, past, compute, peers)
         past = past.then(phases, in_memory=False)
-        generation = _record(chain, family, index, phases)
+        generation = peers.agree(_record(chain, family, store, index, phases) if peers.leads else None)
+        assert generation is not None
         if peers.leads:
             store.write_json(
                 f"chains/{chain.identity}/generation-{index:03d}.json",
@@ -88,7 +95,7 @@ def stored_generations(chain: Chain, family: Family, store: Store, generations: 
         yield from stored_in_memory(chain, store, generations)
         return
 
-    def find(kind: str, inputs: Mapping[str, Any], work: Compute[Path], step: Step) -> Phase:
+    def find(kind: str, inputs: Mapping[str, Any], work: Compute[Path], reads: Sequence[Path], step: Step) -> Phase:
         if found := store.find(kind, inputs):
             return found
         raise _NotStored
@@ -100,14 +107,14 @@ def stored_generations(chain: Chain, family: Family, store: Store, generations: 
         except _NotStored:
             return
         past = past.then(phases, in_memory=False)
-        yield _record(chain, family, index, phases)
+        yield _record(chain, family, store, index, phases)
 
 
 class _NotStored(Exception):
     """The store has no such phase."""
 
 
-def _record(chain: Chain, family: Family[Path], index: int, phases: Phases[Path]) -> Generation:
+def _record(chain: Chain, family: Family[Path], store: Store, index: int, phases: Phases[Path]) -> Generation:
     metrics = {name: value for phase in phases.values() for name, value in phase.metrics.items()}
     metrics |= {f"seconds/{kind}": phases[kind].seconds for kind in ("fit", "sample", "measure")}
     for kind in ("fit", "sample"):
@@ -118,4 +125,7 @@ def _record(chain: Chain, family: Family[Path], index: int, phases: Phases[Path]
         places["data"] = family.data_folder
     composed = read_manifest(places["compose"])["files"]["composition.parquet"]["sha256"]
     digests = {"training": identity("training", {"composition": phases["compose"].identity, "rows": composed})}
-    return Generation(chain, index, places, metrics, digests | {"evaluation": family.digests()["evaluation"]})
+    digests |= {"evaluation": family.digests()["evaluation"]}
+    return Generation(
+        chain, index, places, metrics, digests, {kind: store.location(place) for kind, place in places.items()}
+    )

@@ -38,6 +38,14 @@ class Peers:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: T) -> list[T] | None:
+        """Every rank's value, in order of rank, on rank 0."""
+        if self.size == 1:
+            return [value]
+        everyone: list[T] | None = [value] * self.size if self.leads else None
+        dist.gather_object(value, everyone, dst=0)
+        return everyone
+
     def least(self, value: int) -> int:
         """The smallest of all ranks' values, on every rank."""
         if self.size == 1:

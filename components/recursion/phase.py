@@ -2,16 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from components.recursion.family import Progress
 from components.recursion.peers import Peers
-from components.store import Phase, Store
+from components.store import Lock, Phase, Store
 
 SECONDS_OF_WAITING = 30
 
@@ -26,10 +26,12 @@ def phase(
     compute: Compute,
     peers: Peers = Peers(),
     progress: Progress = lambda done, total: None,
+    reads: Sequence[Path] = (),
 ) -> Phase:
     """The phase of this kind that `inputs` determine; every worker of a group calls this and gets the same answer.
 
-    Whoever else wants the same phase meanwhile waits, and then finds it.
+    Whoever else wants the same phase meanwhile waits, and then finds it. `reads`: phases whose files `compute` reads, on
+    every worker's machine.
     """
     with ExitStack() as held:
         lock = store.lock(kind, inputs)
@@ -41,6 +43,8 @@ def phase(
             return found
         out = peers.agree(store.begin(kind) if peers.leads else None)
         assert out is not None
+        for place in reads:
+            store.bring(place)
         progress(0, 1)
         started = time.perf_counter()
         try:
@@ -56,7 +60,7 @@ def phase(
         return finished
 
 
-def _acquired(lock: FileLock) -> bool:
+def _acquired(lock: Lock) -> bool:
     try:
         lock.acquire(timeout=SECONDS_OF_WAITING)
     except Timeout:

@@ -20,10 +20,14 @@ class Chain:
 
 @dataclass(frozen=True)
 class Generation:
-    """A finished generation: where its phases lie in the store, its numbers, the digests of its data."""
+    """A finished generation: where its phases lie on this machine, its numbers, the digests of its data.
+
+    `locations`: by phase, the URI under which others find it; of a store in a bucket that is not where it lies here.
+    """
 
     chain: Chain
     index: int
     directories: dict[str, Path] = field(hash=False)
     metrics: dict[str, float] = field(hash=False)
     digests: dict[str, str] = field(hash=False)
+    locations: dict[str, str] = field(default_factory=dict, hash=False)

@@ -9,9 +9,8 @@ numbers, since a phase's randomness is that of its generation.
 """
 
 import hashlib
-import json
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,12 +82,11 @@ def stored_in_memory(chain: Chain, store: Store, generations: int) -> Iterator[G
 
 def load(chain: Chain, store: Store) -> Trajectory | None:
     """The chain as the store has it, its files checked against their digests; or nothing."""
-    pointer = store.root / "chains" / chain.identity / "trajectory.json"
-    if not pointer.exists():
-        return None
-    found = store.find(KIND, json.loads(pointer.read_text()))
+    pointer = store.read_json(_pointer(chain))
+    found = store.find(KIND, pointer) if pointer else None
     if found is None:
         return None
+    store.bring(found.place)
     arrays = load_file(found.place / "arrays.safetensors")
     table = pd.read_parquet(found.place / "metrics.parquet")
 
@@ -111,13 +109,13 @@ def load(chain: Chain, store: Store) -> Trajectory | None:
 
 def _save(chain: Chain, store: Store, trajectory: Trajectory) -> None:
     """Put the chain into the store as it stands, then drop what stood there before."""
-    past, name = trajectory.past, f"chains/{chain.identity}/trajectory.json"
+    past, name = trajectory.past, _pointer(chain)
     assert past.newest is not None
     assert past.pool.trained is not None
     parts = {"sampled": past.pool.sampled[-1], "trained": past.pool.trained, "newest": past.newest.place}
     parts |= {f"model.{index}": model for index, model in trajectory.models.items()}
     arrays = {f"{part}.{key}": np.array(a, order="C") for part, place in parts.items() for key, a in place.items()}
-    before = json.loads((store.root / name).read_text()) if (store.root / name).exists() else None
+    before = store.read_json(name)
     inputs = {"chain": chain.identity, "generations": past.generations}
     started, out = time.perf_counter(), store.begin(KIND)
     save_file(arrays, out / "arrays.safetensors")
@@ -128,7 +126,13 @@ def _save(chain: Chain, store: Store, trajectory: Trajectory) -> None:
         store.drop(KIND, before)
 
 
-def _compute(kind: str, inputs: Mapping[str, Any], work: Compute[Arrays], step: Step) -> Finished[Arrays]:
+def _pointer(chain: Chain) -> str:
+    return f"chains/{chain.identity}/trajectory.json"
+
+
+def _compute(
+    kind: str, inputs: Mapping[str, Any], work: Compute[Arrays], reads: Sequence[Arrays], step: Step
+) -> Finished[Arrays]:
     out: Arrays = {}
     started = time.perf_counter()
     metrics = work(out, step)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from components.recursion.family import Family, Progress
@@ -27,15 +26,17 @@ class ChainWork(Generic[AnyFamily]):
 
     chain: Chain
     family: AnyFamily
-    store: Path
+    store: Store
     generations: int
 
     def __call__(self, peers: Peers, send: Send) -> None:
         """Run the chain; messages: progress within a phase, and the generations that are finished, in order."""
-        name, store = self.chain.identity, Store(self.store)
+        name = self.chain.identity
         finished: list[Generation] = []
         sent = time.monotonic()
-        for generation in run_chain(self.chain, self.family, store, self.generations, peers, throttled(send, name)):
+        for generation in run_chain(
+            self.chain, self.family, self.store, self.generations, peers, throttled(send, name)
+        ):
             finished.append(generation)
             fast = self.family.in_memory and generation.index < self.generations
             if peers.leads and not (fast and time.monotonic() - sent < SECONDS_BETWEEN_REPORTS):

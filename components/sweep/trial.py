@@ -10,7 +10,6 @@ from components.recursion.loop import run_chain
 from components.recursion.peers import Peers
 from components.recursion.records import Generation
 from components.recursion.worker import SECONDS_BETWEEN_REPORTS, ChainWork, Send, throttled
-from components.store import Store
 from components.sweep import objectives
 
 
@@ -32,7 +31,7 @@ class TrialWork:
             run_chain(
                 one.chain,
                 one.family,
-                Store(one.store),
+                one.store,
                 one.generations,
                 peers,
                 throttled(send, self.name),

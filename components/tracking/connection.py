@@ -133,7 +133,7 @@ def _check_database(uri: str) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
         engine.dispose()
     except (OSError, ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = str(getattr(error, "orig", None) or error)
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         raise _bad_uri(uri, f"cannot be opened for writing ({reason}); name a database that can be") from error
 
 

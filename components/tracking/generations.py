@@ -236,22 +236,18 @@ def _losses(generation: Generation, times: Times) -> list[Metric]:
 
 def _datasets(generation: Generation) -> list[DatasetInput]:
     """What the model was trained on and what it was measured on, by digest; the rows stay in the store."""
-    sources = {
-        "training": generation.directories.get("compose"),
-        "evaluation": generation.directories.get("data"),
-    }
+    sources = {"training": "compose", "evaluation": "data"}
     inputs = []
     for context, digest in generation.digests.items():
         profile: dict[str, object] = {"sha256": digest}
-        directory = sources.get(context)
-        composition = directory / "composition.parquet" if directory is not None else None
-        if composition is not None and composition.exists():
-            profile["num_rows"] = pyarrow.parquet.read_metadata(composition).num_rows
+        directory = generation.directories.get(sources[context])
+        if context == "training" and directory is not None:
+            profile["num_rows"] = pyarrow.parquet.read_metadata(directory / "composition.parquet").num_rows
         dataset = Dataset(
             name=f"{context} data",
             digest=digest[:DIGEST_CHARACTERS],
             source_type="local",
-            source=json.dumps({"uri": directory.resolve().as_uri() if directory is not None else ""}),
+            source=json.dumps({"uri": generation.locations.get(sources[context], "")}),
             profile=json.dumps(profile),
         )
         inputs.append(DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)]))

@@ -68,7 +68,7 @@ def model_version(
             "parent_version": str(parent.version) if parent is not None else "",
             "data_digest": generation.digests.get("training", ""),
             "model_id": model.model_id,
-            "store": folder.resolve().as_uri(),
+            "store": f"{generation.locations['fit']}/model",
         }
         # The location, not `models:/<id>`: a database's registry would look that up in MLflow's global tracking store.
         known = client.create_model_version(
@@ -112,7 +112,7 @@ def _logged_model(study: Study, generation: Generation, run_id: str, folder: Pat
         model = left[0]
     else:
         tags = {"recursion.chain": chain.identity, "recursion.generation": str(generation.index)}
-        tags |= study.origin | {"store": folder.resolve().as_uri()}
+        tags |= study.origin | {"store": f"{generation.locations['fit']}/model"}
         if not full:
             tags[MLFLOW_MODEL_IS_EXTERNAL] = "true"
         name = re.sub(r"[^\w\-]+", "-", f"generation-{generation.index}-{chain.condition}-seed{chain.seed}")

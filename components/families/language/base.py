@@ -14,7 +14,7 @@ import numpy as np
 from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
-from components.families.language.family import FORMATS, LanguageFamily, exchange, train_model
+from components.families.language.family import FORMATS, LanguageFamily, train_model
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.family import Progress
@@ -36,7 +36,7 @@ class BaseWork:
     recipe: Recipe
     blocks: int | None
     name: str | None
-    store: Path
+    store: Store
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -60,15 +60,16 @@ class BaseWork:
 
     def find(self) -> Phase | None:
         """The base model, if the store has it."""
-        return Store(self.store).find("base", self.inputs)
+        return self.store.find("base", self.inputs)
 
     def __call__(self, peers: Peers, send: Send) -> None:
         """Make the base model unless the store has it."""
+        self.store.bring(self.family.corpus_folder)
 
         def make(out: Path, progress: Progress) -> dict[str, float]:
             return self._make(out, peers, progress)
 
-        phase(Store(self.store), "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
+        phase(self.store, "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
 
     def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
         """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot."""
@@ -80,12 +81,10 @@ class BaseWork:
             blocks = _spread(corpus.pretrain, self.blocks)
             model = architecture.create(self.family.size, BASE_SEED)
             metrics = train_model(model, blocks, self.family, self.recipe, BASE_SEED, out, peers, progress)
-        peers.barrier()  # the model is there
-        model = opt.load(out / "model").to(device()).eval()
-        tell = progress if self.name else _silent  # short after a pretraining, and long beside a copy
-        losses = token_losses(model, corpus.test[peers.share(len(corpus.test))], progress=tell)
-        if scored := exchange(out, "base", {"losses": losses}, peers):
-            metrics["base/test_perplexity"] = perplexity(scored["losses"], corpus.test)
+        if peers.leads:  # the others may be on machines that do not have the model yet
+            model = opt.load(out / "model").to(device()).eval()
+            tell = progress if self.name else _silent  # short after a pretraining, and long beside a copy
+            metrics["base/test_perplexity"] = perplexity(token_losses(model, corpus.test, progress=tell), corpus.test)
         return metrics
 
 

@@ -34,7 +34,7 @@ from components.recursion.family import GuardFailure, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime
-from components.store import MANIFEST, read_manifest, write_array
+from components.store import MANIFEST, read_manifest
 
 FORMATS = {"fit": 1, "sample": 1, "measure": 1}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
@@ -143,7 +143,7 @@ class LanguageFamily:
             progress=step.progress,
         )
         guard_decoding(model, prompts[share][:GUARDED_PROMPTS], tokens[:GUARDED_PROMPTS], self.decoding)
-        parts = exchange(out, "synthetic", {"tokens": tokens, "score": scores}, peers)
+        parts = gathered({"tokens": tokens, "score": scores}, peers)
         if parts is None:
             return {}
         tokens, scores = parts["tokens"], parts["score"]
@@ -184,7 +184,7 @@ class LanguageFamily:
             part = blocks[peers.share(len(blocks))]
             losses[name] = token_losses(model, part, progress=_further(step.progress, seen, total))
             seen += len(part)
-        parts = exchange(out, "scores", losses, peers)
+        parts = gathered(losses, peers)
         if parts is None:
             return {}
         scores = pd.concat(_scores(name, parts[name]) for name in sets)
@@ -293,21 +293,12 @@ def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> flo
     return float(summed[0] / summed[1])
 
 
-def exchange(out: Path, name: str, part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:
-    """Every rank's rows, in order of rank, on rank 0; through files, since the store is shared and blocks are many."""
-    own = {key: out / f"{name}-{key}-{peers.rank}.npy" for key in part}
-    for key, path in own.items():
-        write_array(path, part[key])
-    peers.barrier()
-    if not peers.leads:
+def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:
+    """Every rank's rows, in order of rank, on rank 0. Not through files: the workers need not share a file system."""
+    parts = peers.gather(dict(part))
+    if parts is None:
         return None
-    whole = {}
-    for key in part:
-        paths = [out / f"{name}-{key}-{rank}.npy" for rank in range(peers.size)]
-        whole[key] = np.concatenate([np.load(path, allow_pickle=False) for path in paths])
-        for path in paths:
-            path.unlink()
-    return whole
+    return {key: np.concatenate([one[key] for one in parts]) for key in part}
 
 
 def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:

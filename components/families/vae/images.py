@@ -48,7 +48,9 @@ def prepare(settings: ImagesSettings, store: Store) -> Phase:
         write_array(out / "test.npy", test)
         return {"train/images": len(train), "test/images": len(test), "height": train.shape[1], "width": train.shape[2]}
 
-    return phase(store, "images", {**digests, "shape": list(train.shape[1:])}, lambda out, _: write(out))
+    prepared = phase(store, "images", {**digests, "shape": list(train.shape[1:])}, lambda out, _: write(out))
+    store.bring(prepared.place)
+    return prepared
 
 
 def evenly(images: np.ndarray, most: int) -> np.ndarray:

@@ -1,0 +1,263 @@
+"""A store's bucket, through any S3 API that has conditional writes (AWS, R2, Ceph, SeaweedFS, MinIO).
+
+    <prefix>/<kind>/<identity>/<digest>/...        the files of a phase, under the digest of its manifest
+    <prefix>/<kind>/<identity>/manifest.json       written last, and once: with it the phase is finished
+    <prefix>/locks/...                             who computes what (`lease`)
+
+Where two computed the same phase after all, the manifest that came first stands, and its own files with it. Endpoint and
+credentials are those of the environment (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, a profile, a machine's role): never
+settings, which are shown and kept.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from components.config.errors import BadInput
+from components.store.manifest import MANIFEST, digest, parse_manifest
+
+SCHEME = "s3"
+CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 60, 5
+ABSENT = ("404", "NoSuchKey")
+UNMET = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
+
+
+class StoreUnavailable(RuntimeError):
+    """The bucket does not answer, or refuses. What was finished is safe: the same command continues."""
+
+
+class DamagedPhase(RuntimeError):
+    """A phase whose files are not as they were written. It has been taken out, to be computed again."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where a store is, in S3. `prefix` has no slash at either end."""
+
+    name: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, path: str) -> "Bucket":
+        """`s3://bucket/prefix`.
+
+        Raises:
+            BadInput: it names no bucket, or holds credentials, which would be kept and shown with the settings.
+        """
+        parts = urlsplit(path)
+        if parts.username or parts.password or "@" in parts.netloc or parts.query:
+            shown = f"{parts.scheme}://***@{parts.hostname or ''}{parts.path}"
+            raise BadInput(
+                "store.path", shown, "credentials do not belong into settings; set AWS_ACCESS_KEY_ID and so on"
+            )
+        prefix = parts.path.strip("/")
+        if parts.scheme != SCHEME or not parts.netloc or ".." in prefix.split("/"):
+            raise BadInput("store.path", path, "a store is a folder or s3://bucket/prefix")
+        return cls(parts.netloc, prefix)
+
+    @property
+    def uri(self) -> str:
+        return f"{SCHEME}://{self.name}/{self.prefix}".rstrip("/")
+
+    @property
+    def folder_name(self) -> str:
+        """A name for a folder on a machine that goes with this bucket."""
+        return re.sub(r"[^\w.\-]", "_", f"{self.name}/{self.prefix}")
+
+    def check(self, probe: str) -> None:
+        """Prove that an object can be written, read and taken out here, and that a conditional write is one.
+
+        Raises:
+            BadInput: it cannot, or the server does not keep conditions.
+        """
+        try:
+            written = self.put_new(probe, b"1")
+            again = self.put_new(probe, b"2")
+            read = self.get(probe)
+            self.take_out(probe)
+        except StoreUnavailable as error:
+            raise BadInput(
+                "store.path", self.uri, f"{error}; check bucket, AWS_ENDPOINT_URL_S3 and credentials"
+            ) from None
+        if not written or again or read != b"1":
+            raise BadInput(
+                "store.path", self.uri, "this server ignores conditions (If-None-Match); take one that keeps them"
+            )
+
+    def manifest(self, kind: str, name: str) -> dict[str, Any] | None:
+        """What stands under an identity; nothing where nothing whole does."""
+        key = f"{kind}/{name}/{MANIFEST}"
+        written = self.get(key)
+        if written is None:
+            return None
+        try:
+            return parse_manifest(written, f"{self.uri}/{key}")
+        except ValueError:
+            self.take_out(key)
+            return None
+
+    def publish(self, directory: Path, manifest: dict[str, Any]) -> bool:
+        """Put a phase's files and then its manifest; whether this one now stands there, and not one that came first."""
+        kind, name = manifest["kind"], manifest["identity"]
+        folder = self._files(manifest)
+        for file in manifest["files"]:
+            self._upload(directory / file, f"{folder}/{file}")
+        key = f"{kind}/{name}/{MANIFEST}"
+        if not self.put_new(key, (directory / MANIFEST).read_bytes()):
+            standing = self.manifest(kind, name)
+            if standing is None or standing["sha256"] != manifest["sha256"]:
+                return False
+        for other in self.names(f"{kind}/{name}/"):  # what uploads that were cut off have left
+            if other != key and not other.startswith(f"{folder}/"):
+                self.take_out(other)
+        return True
+
+    def bring(self, directory: Path, manifest: dict[str, Any], files: list[str]) -> None:
+        """Download files of a phase into its folder, each at once whole.
+
+        Raises:
+            DamagedPhase: one is missing or not as it was written; the phase is no longer in the bucket.
+        """
+        folder = self._files(manifest)
+        for file in files:
+            target, draft = directory / file, directory / f"{file}.part"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not self._download(f"{folder}/{file}", draft) or digest(draft) != manifest["files"][file]["sha256"]:
+                self.take_out(f"{manifest['kind']}/{manifest['identity']}/{MANIFEST}")
+                raise DamagedPhase(f"{self.uri}/{folder}/{file} is damaged: computing it again")
+            draft.replace(target)
+
+    def location(self, manifest: dict[str, Any]) -> str:
+        """Where a phase's files are, as a URI."""
+        return f"{self.uri}/{self._files(manifest)}"
+
+    def drop(self, kind: str, name: str) -> None:
+        """Take out a phase: its manifest first."""
+        self.take_out(f"{kind}/{name}/{MANIFEST}")
+        for key in self.names(f"{kind}/{name}/"):
+            self.take_out(key)
+
+    def get(self, key: str) -> bytes | None:
+        with self._answering(f"read {key}"):
+            try:
+                return bytes(_client().get_object(Bucket=self.name, Key=self._key(key))["Body"].read())
+            except _client_error() as error:
+                if _code(error) in ABSENT:
+                    return None
+                raise
+
+    def put(self, key: str, content: bytes) -> None:
+        with self._answering(f"write {key}"):
+            _client().put_object(Bucket=self.name, Key=self._key(key), Body=content)
+
+    def put_new(self, key: str, content: bytes) -> str | None:
+        """Write an object that is not there; its tag, or nothing where it is there."""
+        return self._put_if(key, content, IfNoneMatch="*")
+
+    def put_over(self, key: str, content: bytes, tag: str) -> str | None:
+        """Write an object over the one with this tag; its own tag, or nothing where another stands there now."""
+        return self._put_if(key, content, IfMatch=tag)
+
+    def head(self, key: str) -> tuple[str, float] | None:
+        """An object's tag, and the seconds since it was written, both by the server's clock."""
+        with self._answering(f"look at {key}"):
+            try:
+                found = _client().head_object(Bucket=self.name, Key=self._key(key))
+            except _client_error() as error:
+                if _code(error) in ABSENT:
+                    return None
+                raise
+        now = _time_of(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return str(found["ETag"]), now - found["LastModified"].timestamp()
+
+    def take_out(self, key: str, tag: str | None = None) -> None:
+        """Delete an object; with a `tag`, only that one."""
+        with self._answering(f"delete {key}"):
+            try:
+                _client().delete_object(Bucket=self.name, Key=self._key(key), **({"IfMatch": tag} if tag else {}))
+            except _client_error() as error:
+                if _code(error) not in (*ABSENT, *UNMET):
+                    raise
+
+    def names(self, start: str) -> list[str]:
+        """The keys that begin with `start`, without the prefix."""
+        with self._answering(f"list {start}"):
+            pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self._key(start))
+            found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return [key[len(self._key("")) :] for key in found]
+
+    def _put_if(self, key: str, content: bytes, **condition: str) -> str | None:
+        with self._answering(f"write {key}"):
+            try:
+                written = _client().put_object(Bucket=self.name, Key=self._key(key), Body=content, **condition)
+                return str(written["ETag"])
+            except _client_error() as error:
+                if _code(error) not in (*UNMET, *ABSENT):
+                    raise
+            # Sent twice, since the first answer was lost: then what stands there is ours.
+            found = self.head(key)
+            return found[0] if found and self.get(key) == content else None
+
+    def _upload(self, file: Path, key: str) -> None:
+        with self._answering(f"write {key}"):
+            _client().upload_file(str(file), self.name, self._key(key))
+
+    def _download(self, key: str, file: Path) -> bool:
+        with self._answering(f"read {key}"):
+            try:
+                _client().download_file(self.name, self._key(key), str(file))
+            except _client_error() as error:
+                if _code(error) in ABSENT:
+                    return False
+                raise
+        return True
+
+    def _files(self, manifest: dict[str, Any]) -> str:
+        return f"{manifest['kind']}/{manifest['identity']}/{manifest['sha256'][:16]}"
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    @contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise StoreUnavailable(f"{self.uri}: could not {what}: {reason}") from error
+
+
+@cache
+def _client() -> Any:
+    """One a process: making one takes a third of a second, and it serves all threads."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"mode": "standard", "max_attempts": TRIES}
+    )
+    return boto3.session.Session().client(SCHEME, config=config)
+
+
+def _client_error() -> type[Exception]:
+    from botocore.exceptions import ClientError
+
+    return ClientError
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _time_of(header: str) -> float:
+    from email.utils import parsedate_to_datetime
+
+    return parsedate_to_datetime(header).timestamp()

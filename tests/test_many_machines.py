@@ -1,0 +1,175 @@
+"""Studies on a cluster of several machines: each a host with a name, an address and a file system of its own."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import PORT, Host, hosts, wait_for_port
+from tests.s3 import BUCKET, S3, s3
+from tests.studies import SECONDS, Place
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * SECONDS)]
+
+TWO_WORKERS = ("--generations", "1", "--train.workers", "2", "--train.precision", "fp32")
+TWO_CHAINS = ("--generations", "1", "--seeds", "2", "--base.epochs", "0", "--train.precision", "fp32")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Machines with one CPU each, so that two workers cannot be on one. `here`: this machine's address for them."""
+
+    here: str
+    machines: Sequence[Host]
+    environment: Mapping[str, str]
+    temporary: Path
+    bucket: S3
+
+    @property
+    def address(self) -> str:
+        return f"{self.machines[0].address}:{PORT}"
+
+    def start_head(self) -> subprocess.Popen[str]:
+        head = self._ray(
+            self.machines[0],
+            "--head",
+            f"--port={PORT}",
+            "--include-dashboard=false",
+            f"--temp-dir={self.temporary}/ray",
+        )
+        wait_for_port(self.machines[0].address, PORT, head)
+        return head
+
+    def join(self, machine: Host, **environment: str) -> subprocess.Popen[str]:
+        return self._ray(machine, f"--address={self.address}", **environment)
+
+    def _ray(self, machine: Host, *options: str, **environment: str) -> subprocess.Popen[str]:
+        fixed = ("--block", f"--node-ip-address={machine.address}", "--num-cpus=1", "--object-store-memory=100000000")
+        return machine.start(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *fixed], self.environment | environment
+        )
+
+    @contextmanager
+    def study(
+        self, place: Place, *arguments: str, pipeline: str = "recursion", **environment: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """A study whose own process is on the head's machine."""
+        study = self.machines[0].start(
+            [
+                sys.executable,
+                "-m",
+                f"pipelines.{pipeline}",
+                "--preset",
+                "smoke",
+                "--cluster.address",
+                self.address,
+                *arguments,
+            ],
+            self.environment | {"MLFLOW_TRACKING_URI": place.uri} | environment,
+            subprocess.PIPE,
+        )
+        try:
+            yield study
+        finally:
+            if study.poll() is None:
+                study.kill()
+            study.communicate(timeout=30)
+
+    def run(
+        self, place: Place, *arguments: str, pipeline: str = "recursion", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        with self.study(place, *arguments, pipeline=pipeline, **environment) as study:
+            output, errors = study.communicate(timeout=SECONDS)
+        return subprocess.CompletedProcess(study.args, study.returncode, output, errors)
+
+    def wait_for_nodes(self, count: int) -> None:
+        code = (
+            "import ray, sys, time\nray.init(address=sys.argv[1], log_to_driver=False)\n"
+            "while sum(node['Alive'] for node in ray.nodes()) != int(sys.argv[2]): time.sleep(0.2)"
+        )
+        asked = self.machines[0].start([sys.executable, "-c", code, self.address, str(count)], self.environment)
+        assert asked.wait(90) == 0
+
+
+@contextmanager
+def cluster(count: int) -> Iterator[Cluster]:
+    temporary = Path(f"/tmp/rc{os.getpid()}")  # a socket's path is short
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "MLFLOW_"))}
+    with hosts(count, [temporary]) as (here, machines), s3(here) as bucket:
+        environment = inherited | token | bucket.environment | {"GLOO_SOCKET_IFNAME": "eth0"}
+        made = Cluster(here, machines, environment, temporary, bucket)
+        made.start_head()
+        for machine in machines[1:]:
+            made.join(machine)
+        made.wait_for_nodes(count)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Cluster]:
+    with cluster(2) as made:
+        yield made
+
+
+def workers_on(machine: Host) -> int:
+    return sum("RayTrainWorker" in " ".join(process.cmdline()) for process in machine.running())
+
+
+def files_of(kind: str, store: Path) -> dict[str, str]:
+    """The digest of every file that phases of a kind left, by phase and name."""
+    manifests = [json.loads(file.read_text()) for file in store.glob(f"{kind}/*/manifest.json")]
+    return {f"{one['identity']}/{name}": entry["sha256"] for one in manifests for name, entry in one["files"].items()}
+
+
+def files_in(bucket: S3, kind: str) -> dict[str, str]:
+    names = [name for name in bucket.names(f"a/{kind}/") if name.endswith("/manifest.json") and name.count("/") == 3]
+    manifests = [json.loads(bucket.read(name)) for name in names]
+    return {f"{one['identity']}/{name}": entry["sha256"] for one in manifests for name, entry in one["files"].items()}
+
+
+def test_a_chain_whose_deepspeed_workers_are_on_two_machines_that_share_but_a_bucket_gives_one_machines_numbers(
+    two: Cluster, prepared: Place, tmp_path: Path
+):
+    alone = prepared.copy_to(tmp_path / "alone")
+    place = prepared.copy_to(tmp_path / "spread")
+    arguments = ("--store.path", f"s3://{BUCKET}/a", "--store.cache", f"{two.temporary}/cache")
+    with two.study(place, *TWO_WORKERS, *arguments) as study:
+        seen: set[tuple[int, ...]] = set()
+        while study.poll() is None:
+            seen.add(tuple(workers_on(machine) for machine in two.machines))
+            time.sleep(0.2)
+        output, errors = study.communicate()
+    assert study.returncode == 0, output[-2000:] + errors[-2000:]
+    assert (1, 1) in seen
+    spread = {kind: files_in(two.bucket, kind) for kind in ("base", "fit", "sample", "measure")}
+    ended = alone.run(*TWO_WORKERS)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert spread == {kind: files_of(kind, alone.store) for kind in spread}
+    assert any(name.endswith("model.safetensors") for name in spread["fit"])
+
+
+def test_chains_spread_over_machines_that_share_a_folder_give_one_machines_numbers(
+    two: Cluster, prepared: Place, tmp_path: Path
+):
+    alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "spread")
+    with two.study(place, *TWO_CHAINS, "--store.path", str(place.store)) as study:
+        seen: set[tuple[int, ...]] = set()
+        while study.poll() is None:
+            seen.add(tuple(workers_on(machine) for machine in two.machines))
+            time.sleep(0.2)
+        output, errors = study.communicate()
+    assert study.returncode == 0, output[-2000:] + errors[-2000:]
+    assert (1, 1) in seen
+    ended = alone.run(*TWO_CHAINS)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(alone.numbers())
+    assert sorted(place.computed()) == sorted(alone.computed())

@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion sweep bench peers ui test test-faults check format lock clean
+.PHONY: recursion sweep bench peers ui test test-faults test-kills check format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
@@ -26,8 +26,11 @@ ui: .venv/made  ## browse the runs, figures, lineage and models
 test: .venv/made  ## every quick test, in under ten minutes on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults"
 
-test-faults: .venv/made  ## real kills of real studies, real clusters: minutes
+test-faults: .venv/made  ## real kills of real studies, real clusters, servers and power cuts: half an hour
 	pytest -m faults
+
+test-kills: .venv/made  ## a study struck at random moments, KILLS times: some twenty seconds each
+	KILLS=$${KILLS:-100} pytest -m faults tests/test_kills.py
 
 check: .venv/made  ## ruff, mypy, import-linter
 	ruff check .

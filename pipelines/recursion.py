@@ -26,7 +26,7 @@ from components.store import Store
 from components.terminal import StudyProgress, chain_name
 from pipelines.recorder import Recorder
 from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus, print_plan
-from pipelines.study import PROJECT, closing, run_command, study_identity
+from pipelines.study import PROJECT, closing, remembered, run_command, study_identity
 
 SHOWN_PROMPTS = 8
 
@@ -49,7 +49,7 @@ def recursion(arguments: Sequence[str]) -> None:
         return
     store.check_room(plan.bytes)
     identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
-    with store.only_one(identity):
+    with store.only_one(identity), remembered(store, settings):
         study = tracking.open_study(
             tracker,
             name=f"{settings.preset}, {len(plan.chains)} chains to generation {settings.generations}",

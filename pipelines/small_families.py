@@ -19,7 +19,7 @@ from components.regimes import Regime
 from components.store import Store
 from components.terminal import StudyProgress, chain_name, console
 from pipelines.recorder import Recorder
-from pipelines.study import PROJECT, closing, study_identity
+from pipelines.study import PROJECT, closing, remembered, study_identity
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
@@ -79,7 +79,7 @@ def run_study(
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}
-    with store.only_one(identity):
+    with store.only_one(identity), remembered(store, settings):
         study = tracking.open_study(
             tracker,
             name=f"{len(chains)} chains to generation {generations}",

@@ -11,14 +11,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from components import cluster, tracking
+from components import cluster, config, tracking
 from components.config.errors import BadInput
-from components.store import StoreUnavailable
+from components.store import Store, StoreUnavailable
 from components.terminal import console
 
 PROJECT = Path(__file__).resolve().parents[1]
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+NOT_THE_STUDY = {"store", "cluster", "tracking", "dry_run"}
 
 
 def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
@@ -41,7 +43,7 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
             f"{error}. What was finished is in the store: with more space the same command continues.", file=sys.stderr
         )
         sys.exit(FAILED)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, cluster.Lost) as error:
         print(f"{error}. What was finished is in the store: the same command continues from there.", file=sys.stderr)
         sys.exit(FAILED)
     except tracking.TrackingUnavailable as error:
@@ -66,6 +68,28 @@ def closing(study: tracking.Study) -> Iterator[None]:
         except tracking.TrackingUnavailable as away:
             console.print(f"MLflow does not answer ({away}): the study's run stays open there")
         raise
+
+
+@contextmanager
+def remembered(store: Store, settings: Any) -> Iterator[None]:
+    """Keep with the store what a preset was last started with, and whether it came to its end.
+
+    Where one that did not is started again with other settings, that is no continuation: what differs is said.
+    """
+    name = f"studies/{settings.entry_point}-{settings.preset}.json"
+    now = settings.model_dump(mode="json", exclude=NOT_THE_STUDY)
+    last = store.read_json(name)
+    if last and not last["finished"] and last["settings"] != now:
+        before, after = dict(config.dotted(last["settings"])), dict(config.dotted(now))
+        differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        changes = ", ".join(f"{key} is {after.get(key)}, was {before.get(key)}" for key in differing)
+        console.print(
+            f"This preset was stopped before its end, with other settings: {changes}. Chains that this changes begin anew; "
+            "what the others have is taken, and the settings as they were would continue all."
+        )
+    store.write_json(name, {"settings": now, "finished": False})
+    yield
+    store.write_json(name, {"settings": now, "finished": True})
 
 
 def study_identity(entry_point: str, chains: Sequence[str], generations: int) -> str:

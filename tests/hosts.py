@@ -5,6 +5,7 @@ What runs on it sees the others at their addresses and this machine at the bridg
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -89,8 +90,8 @@ def hosts(count: int, private: Sequence[Path] = ()) -> Iterator[tuple[str, list[
     """This machine's address as the hosts see it, and so many hosts."""
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("hosts of one's own take root and Linux's network namespaces")
-    mark = f"{os.getpid() % 65536:04x}"
-    bridge, network = f"rcb{mark}", f"10.{os.getpid() // 250 % 250}.{os.getpid() % 250}"
+    mark = secrets.token_hex(3)
+    bridge, network = f"rcb{mark}", f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}"
     made = [Host(f"rc{mark}n{place}", f"{network}.{place + 2}", private) for place in range(count)]
     folders = [Path("/etc/netns") / host.name for host in made]
     try:

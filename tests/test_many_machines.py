@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import transformers
 
 from tests.hosts import PORT, Host, hosts, wait_for_port
 from tests.s3 import BUCKET, S3, s3
-from tests.studies import SECONDS, Place
+from tests.studies import PROJECT, SECONDS, Place
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * SECONDS)]
 
@@ -101,7 +102,7 @@ class Cluster:
 
 @contextmanager
 def cluster(count: int) -> Iterator[Cluster]:
-    temporary = Path(f"/tmp/rc{os.getpid()}")  # a socket's path is short
+    temporary = Path(f"/tmp/rc{secrets.token_hex(3)}")  # a socket's path is short
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "MLFLOW_"))}
     with hosts(count, [temporary]) as (here, machines), s3(here) as bucket:
@@ -112,6 +113,7 @@ def cluster(count: int) -> Iterator[Cluster]:
             made.join(machine)
         made.wait_for_nodes(count)
         yield made
+    temporary.rmdir()
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +171,81 @@ def test_chains_spread_over_machines_that_share_a_folder_give_one_machines_numbe
         output, errors = study.communicate()
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert (1, 1) in seen
+    ended = alone.run(*TWO_CHAINS)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(alone.numbers())
+    assert sorted(place.computed()) == sorted(alone.computed())
+
+
+def test_a_machine_that_does_not_share_the_store_is_named_before_anything_starts(
+    two: Cluster, prepared: Place, tmp_path: Path
+):
+    refused = two.run(prepared.copy_to(tmp_path), "--store.path", f"{two.temporary}/store")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith(f"store.path = {two.temporary}/store: {two.machines[1].name} ")
+    assert "does not share it" in line
+
+
+@pytest.mark.parametrize("other", ["version", "code"])
+def test_a_machine_with_another_version_or_other_code_is_named_before_anything_starts(
+    other: str, two: Cluster, prepared: Place, tmp_path: Path
+):
+    """The other machine sees, in the place of a file, one that was changed."""
+    if other == "version":
+        file = next(Path(transformers.__file__).parents[1].glob("transformers-*.dist-info")) / "METADATA"
+        changed = file.read_text().replace(f"\nVersion: {transformers.__version__}\n", "\nVersion: 4.0.0\n")
+    else:
+        file = PROJECT / "components" / "regimes.py"
+        changed = file.read_text() + "\n# a line more\n"
+    (tmp_path / "changed").write_text(changed)
+    place, machine = prepared.copy_to(tmp_path / "place"), two.machines[1]
+    assert machine.start(["mount", "--bind", str(tmp_path / "changed"), str(file)], os.environ).wait() == 0
+    try:
+        refused = two.run(place, "--store.path", str(place.store))
+    finally:
+        assert machine.start(["umount", str(file)], os.environ).wait() == 0
+    assert refused.returncode == 2
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith(f"cluster.address = {two.address}: {machine.name} ")
+    assert ("transformers 4.0.0" if other == "version" else " has code ") in line
+
+
+def test_a_machine_that_loses_power_and_comes_back_costs_no_result(two: Cluster, prepared: Place, tmp_path: Path):
+    alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "struck")
+    with two.study(place, *TWO_CHAINS, "--store.path", str(place.store)) as study:
+        place.wait_for("fit", study)
+        while workers_on(two.machines[1]) == 0:
+            time.sleep(0.1)
+        two.machines[1].lose_power()
+        time.sleep(5)
+        two.machines[1].switch_on()
+        two.join(two.machines[1])
+        output, errors = study.communicate(timeout=SECONDS)
+    assert study.returncode == 0, output[-2000:] + errors[-2000:]
+    assert "a worker died" in output
+    ended = alone.run(*TWO_CHAINS)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(alone.numbers())
+
+
+def test_a_head_that_dies_ends_the_study_in_a_line_and_on_a_new_one_the_same_command_continues(
+    prepared: Place, tmp_path: Path
+):
+    alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "struck")
+    with cluster(2) as two:
+        with two.study(place, *TWO_CHAINS, "--store.path", str(place.store)) as study:
+            place.wait_for("sample", study)
+            for process in two.machines[0].running():
+                if "gcs_server" in process.name():
+                    process.kill()
+            output, errors = study.communicate(timeout=SECONDS)
+        assert study.returncode == 1, output[-2000:] + errors[-2000:]
+        assert "Traceback" not in errors
+        assert "the same command continues" in errors
+    with cluster(2) as two:
+        ended = two.run(place, *TWO_CHAINS, "--store.path", str(place.store))
+    assert ended.returncode == 0, ended.stderr[-2000:]
     ended = alone.run(*TWO_CHAINS)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert place.numbers().equals(alone.numbers())

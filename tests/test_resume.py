@@ -145,3 +145,17 @@ def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_proc
         [client.get_experiment_by_name("recursion").experiment_id], "tags.`recursion.kind` = 'study'"
     )
     assert run.info.status == "KILLED"
+
+
+def test_a_preset_that_was_changed_between_stop_and_start_says_what_differs_and_what_becomes_of_the_rest(
+    prepared: Place, tmp_path: Path
+):
+    place = prepared.copy_to(tmp_path)
+    place.kill_in("sample", *TWO)
+    changed = place.run(*TWO, "--train.batch_size", "8")
+    assert changed.returncode == 0, changed.stderr[-2000:]
+    said = " ".join(changed.stdout.split())
+    assert "stopped before its end, with other settings: train.batch_size is 8, was 16." in said
+    assert "begin anew" in said
+    again = place.run(*TWO, "--train.batch_size", "8")
+    assert "with other settings" not in " ".join(again.stdout.split())

@@ -16,12 +16,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -43,13 +41,11 @@ from components.tracking import (
 )
 from pipelines.recorder import Recorder
 from tests.ports import closed_port, free_port
+from tests.recorded import BEGIN, NEW_TOKENS, ROWS, everything, make_chain, make_generation, runs
 
 import mlflow  # isort: skip  # after our room, which sets MLflow's environment
-from mlflow.entities import Run  # isort: skip
 
 PROJECT = Path(__file__).resolve().parents[1]
-BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
-STEPS, ROWS, NEW_TOKENS = 12, 20, 16
 STUDY = hashlib.sha256(b"study").hexdigest()
 
 
@@ -69,65 +65,9 @@ def project(tmp_path: Path, migrated: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random OPT of a few thousand parameters with a tokenizer of its own, as a fit leaves it."""
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("opt") / "model"
-    text = ByteLevelBPETokenizer()
-    text.train_from_iterator(["a model forgets its tails"], 300, special_tokens=["<s>", "<pad>", "</s>", "<unk>"])
-    PreTrainedTokenizerFast(
-        tokenizer_object=text._tokenizer, bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>"
-    ).save_pretrained(folder)
-    shape = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
-    OPTForCausalLM(OPTConfig(vocab_size=320, num_hidden_layers=1, max_position_embeddings=64, **shape)).save_pretrained(
-        folder
-    )
-    return folder
-
-
 @pytest.fixture
 def chain() -> Chain:
     return make_chain("no-real-data", 0)
-
-
-def make_chain(condition: str, seed: int) -> Chain:
-    identity = hashlib.sha256(f"{condition} {seed}".encode()).hexdigest()
-    settings = {
-        "condition": {"regime": "replace", "real_fraction": 0.0},
-        "sample": {"num_beams": 3, "repetition_penalty": 1.0},
-        "train": {"epochs": 3},
-    }
-    return Chain("language", condition, seed, identity, settings)
-
-
-def make_generation(store: Path, chain: Chain, index: int, model_folder: Path) -> Generation:
-    """A generation as the store keeps it: a minute after the last, 30 s of fit, 20 s of sampling."""
-    generator = np.random.default_rng([chain.seed, index])
-    directories = {}
-    identity = hashlib.sha256(f"{chain.identity} {index}".encode()).hexdigest()
-    for phase, seconds, done in (("compose", 1, 1), ("fit", 30, 31), ("sample", 20, 51), ("measure", 5, 56)):
-        directories[phase] = store / phase / identity
-        directories[phase].mkdir(parents=True, exist_ok=True)
-        created = (BEGIN + timedelta(minutes=index, seconds=done)).isoformat()
-        manifest = {"kind": phase, "identity": identity, "seconds": seconds, "created": created}
-        (directories[phase] / "manifest.json").write_text(json.dumps(manifest))
-    sources = {"source": pa.array([index - 1] * ROWS, pa.int16()), "row": pa.array(range(ROWS), pa.int32())}
-    pq.write_table(pa.table(sources), directories["compose"] / "composition.parquet")
-    shutil.copytree(model_folder, directories["fit"] / "model", dirs_exist_ok=True)
-    losses = {"step": range(STEPS), "epoch": [0] * STEPS, "loss": 4 - generator.random(STEPS)}
-    pq.write_table(pa.table({k: list(v) for k, v in losses.items()}), directories["fit"] / "losses.parquet")
-    tokens = pa.array(generator.integers(0, 300, ROWS * NEW_TOKENS), pa.int32())
-    written = {"tokens": pa.FixedSizeListArray.from_arrays(tokens, NEW_TOKENS), "text": ["a model"] * ROWS}
-    pq.write_table(pa.table(written), directories["sample"] / "synthetic.parquet")
-    scores = {"set": ["test"] * ROWS, "row": list(range(ROWS)), "loss": generator.random(ROWS)}
-    pq.write_table(pa.table(scores), directories["measure"] / "scores.parquet")
-    metrics = {"test/perplexity": 40.0 * 2**index, "synthetic/distinct_2": 0.4 / (index + 1), "seconds/fit": 30.0}
-    locations = {kind: directory.resolve().as_uri() for kind, directory in directories.items()}
-    digests = {"training": identity, "evaluation": hashlib.sha256(b"test").hexdigest()}
-    return Generation(chain, index, directories, metrics, digests, locations)
 
 
 def make_study(project: Path, models: str = "full", identity: str = STUDY) -> Study:
@@ -139,42 +79,6 @@ def begin(tracking: Tracking, identity: str = STUDY) -> Study:
     settings = {"generations": 2, "train": {"epochs": 3}}
     text = "generations: 2\n"
     return open_study(tracking, name="laptop", family="language", identity=identity, config=text, settings=settings)
-
-
-def runs(tracking: Tracking, kind: str) -> list[Run]:
-    experiment = tracking.experiment.experiment_id
-    found = tracking.client.search_runs([experiment], f"tags.`recursion.kind` = '{kind}'", max_results=1000)
-    return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
-
-
-def everything(tracking: Tracking) -> dict[str, object]:
-    """All that a person sees of the runs and the registry, without the ids that differ between two stores."""
-    client, seen = tracking.client, {}
-    names = {
-        run.info.run_id: run.info.run_name for kind in ("study", "chain", "generation") for run in runs(tracking, kind)
-    }
-    for kind in ("chain", "generation"):
-        for run in runs(tracking, kind):
-            tags = {
-                k: v for k, v in run.data.tags.items() if k.startswith("recursion.") and k != "recursion.parent_model"
-            }
-            parent = names[run.data.tags["mlflow.parentRunId"]]
-            history = {
-                key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
-                for key in run.data.metrics
-            }
-            data = sorted((d.dataset.name, d.dataset.digest, d.tags[0].value) for d in run.inputs.dataset_inputs)
-            models = (len(run.inputs.model_inputs), len(run.outputs.model_outputs) if run.outputs else 0)
-            files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
-            key = (run.data.tags["recursion.chain"], run.info.run_name)
-            assert key not in seen, "a chain or generation stands twice"
-            seen[key] = (parent, run.info.status, tags, run.data.params, history, data, models, files)
-    for model in client.search_registered_models():
-        versions = client.search_model_versions(f"name = '{model.name}'")
-        numbers = sorted((int(v.version), v.tags["generation"], v.tags["parent_version"]) for v in versions)
-        aliases = client.get_registered_model(model.name).aliases
-        seen[model.name] = (numbers, {alias: int(number) for alias, number in aliases.items()})
-    return seen
 
 
 def test_a_generation_is_found_under_its_chain_under_its_study_with_all_tags(

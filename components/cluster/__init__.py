@@ -13,7 +13,7 @@ os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 from components.cluster.groups import Crew, Failed, Work, run_groups
-from components.cluster.session import Capacity, check, connect, local_groups, local_workers
+from components.cluster.session import Capacity, Lost, check, connect, local_groups, local_workers
 from components.cluster.tasks import run_tasks
 from components.cluster.trials import Search, run_trials_in_groups, run_trials_in_tasks
 
@@ -21,6 +21,7 @@ __all__ = [
     "Capacity",
     "Crew",
     "Failed",
+    "Lost",
     "Search",
     "Work",
     "check",

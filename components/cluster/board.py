@@ -11,6 +11,8 @@ from typing import Any
 import ray
 from ray import ObjectRef
 from ray.actor import ActorHandle
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 WAIT = "wait"
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -101,8 +103,19 @@ class Board:
 
 
 def open_board() -> ActorHandle:
-    """A board of one's own, in an actor that needs no CPU."""
-    return ray.remote(num_cpus=0)(Board).remote()
+    """A board of one's own."""
+    return ray.remote(**_here())(Board).remote()
+
+
+def open_messages() -> Queue:
+    """What workers send to the study's process."""
+    return Queue(actor_options=_here())
+
+
+def _here() -> dict[str, Any]:
+    """An actor that needs no CPU and lives where the study's own process does: another machine may be lost."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def next_order(board: ActorHandle, group: str) -> Any:

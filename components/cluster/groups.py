@@ -28,7 +28,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from components.cluster.board import WAIT, may_go_on, next_order, open_board
+from components.cluster.board import WAIT, may_go_on, next_order, open_board, open_messages
 from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
@@ -123,7 +123,7 @@ def run_groups(works: Mapping[str, Work], crew: Crew, watch: Watch) -> None:
 @contextmanager
 def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     """Groups that start at once and serve what is posted within, until its end."""
-    groups = Pool(crew, open_board(), Queue(actor_options={"num_cpus": 0}))
+    groups = Pool(crew, open_board(), open_messages())
     try:
         groups.slots = {_in_thread(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
         running = set(groups.slots)

@@ -52,12 +52,17 @@ class Capacity:
         return min(self.workers // workers, most or self.workers)
 
 
+class Lost(RuntimeError):
+    """The cluster is no more, or its head does not answer."""
+
+
 @contextmanager
 def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     """Join the cluster at `cluster.address`, or start one here that ends with this context.
 
     Raises:
         BadInput: nothing answers at the address.
+        Lost: the cluster ended while it was in use.
     """
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would let every other program go first
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how late the end of a group may be noticed
@@ -81,18 +86,13 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             os.environ.setdefault(watcher, "0")  # what they cost: docs/decisions.md
         clear_dead_sessions()
         temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
-        ray.init(
-            address="local",
-            num_cpus=local_workers(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            _temp_dir=temporary,
-        )
+        _start(temporary)
     signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
         resources = ray.cluster_resources()
         yield Capacity(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+    except RayError as error:
+        raise Lost(f"the cluster was lost ({str(error).strip().splitlines()[0]})") from error
     finally:
         ray.shutdown()
         if temporary:
@@ -138,6 +138,27 @@ def local_groups(workers: int, most: int | None) -> int:
     """How many groups of `workers` workers this machine would take side by side, for a plan: one at least."""
     fitting = max(local_workers() // workers, 1)
     return min(fitting, most or fitting)
+
+
+def _start(folder: str) -> None:
+    """A cluster of this process's own. Ray gives a node thirty seconds to come up; a busy machine may take two tries."""
+    for last in (False, True):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=local_workers(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _temp_dir=folder,
+            )
+            return
+        except Exception as error:  # Ray raises nothing more definite
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if last:
+                raise Lost("Ray could not start within a minute: this machine is too busy, or out of memory") from error
 
 
 def _join(address: str) -> None:

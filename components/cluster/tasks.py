@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import ray
 from ray.util.queue import Queue
 
+from components.cluster.board import open_messages
 from components.cluster.groups import Failed, Watch, Work, drain, last_line
 from components.families.device import keep_memory
 from components.recursion.peers import Peers
@@ -26,7 +27,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
     Raises:
         Failed: some work did not come to its end; the rest did.
     """
-    messages = Queue(actor_options={"num_cpus": 0})
+    messages = open_messages()
     task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=max_failures, retry_exceptions=False)(_run)
     waiting = list(works.items())
     running: dict[ray.ObjectRef, str] = {}

@@ -22,7 +22,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.queue import Queue
 
-from components.cluster.board import SECONDS_BETWEEN_LOOKS, open_board
+from components.cluster.board import SECONDS_BETWEEN_LOOKS, open_board, open_messages
 from components.cluster.groups import Crew, Watch, Work, drain, last_line, pool
 from components.cluster.session import SESSION, SESSIONS
 from components.families.device import keep_memory
@@ -143,12 +143,13 @@ def run_trials_in_groups(search: Search, crew: Crew, watch: Watch) -> None:
             groups.check()
             watch(messages)
 
-        _tune(search, groups.board, groups.messages, watch_groups, _follow, {"memory": 1}, crew.side_by_side, 0)
+        here = {f"node:{ray.util.get_node_ip_address()}": 1e-4}  # that machine's own resource: another may be lost
+        _tune(search, groups.board, groups.messages, watch_groups, _follow, here, crew.side_by_side, 0)
 
 
 def run_trials_in_tasks(search: Search, side_by_side: int, max_failures: int, watch: Watch, gpu: bool = False) -> None:
     """Run trials until `search` has no more, each in a process of its own."""
-    board, messages = open_board(), Queue(actor_options={"num_cpus": 0})
+    board, messages = open_board(), open_messages()
     resources = {"CPU": 1, **({"GPU": 1} if gpu else {})}
     try:
         _tune(search, board, messages, watch, _compute, resources, side_by_side, max_failures)

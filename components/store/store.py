@@ -311,7 +311,8 @@ def _lives(name: str) -> bool:
 
 
 def _start_of(process: int) -> str:
+    """Seconds after the machine's own start: the time of day may jump while a process runs."""
     try:
-        return f"{psutil.Process(process).create_time():.1f}"
+        return f"{psutil.Process(process).create_time() - psutil.boot_time():.2f}"
     except psutil.NoSuchProcess:
         return f"gone at {time.time()}"

@@ -1,0 +1,155 @@
+"""A short study struck at random moments in random ways, again and again, ends with the very numbers of one left in peace.
+
+`make test-faults` strikes a few times; `KILLS=100 make test-kills` as often as it says.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from components.store import read_manifest
+from tests.recorded import check_once
+from tests.studies import SECONDS, Place, kill_tree, left_of, train_workers
+
+KILLS, KILLS_A_STUDY = int(os.environ.get("KILLS", "8")), 4
+STUDY = ("--generations", "1", "--base.epochs", "1")
+CHAINS, GENERATIONS = 1, 2
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout((KILLS + 4) * SECONDS)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = prepared.copy_to(tmp_path_factory.mktemp("undisturbed"))
+    ended = place.run(*STUDY)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return place
+
+
+class StruckStudy(RuleBasedStateMachine):
+    """`tally`: strikes over all examples, by kind."""
+
+    prepared: Place
+    undisturbed: Place
+    folders: Iterator[Path]
+    tally: dict[str, int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = self.prepared.copy_to(next(self.folders))
+        self.ended = False
+        self.damaged = 0
+
+    @precondition(lambda self: not self.ended)
+    @rule(
+        phase=st.sampled_from(["", "base", "compose", "fit", "sample", "measure"]),
+        seconds=st.floats(0, 2),
+        how=st.sampled_from(["everything", "driver", "worker", "SIGTERM", "SIGINT"]),
+    )
+    def strike(self, phase: str, seconds: float, how: str) -> None:
+        """Strike so long after a phase began, or the study if it has passed that phase already."""
+        with self.place.start(*STUDY) as study:
+            begun = time.monotonic()
+            while phase and study.poll() is None and not self.place._unfinished(phase):
+                time.sleep(0.005)
+                if time.monotonic() - begun > SECONDS:
+                    raise AssertionError(f"neither {phase} nor an end")
+            time.sleep(seconds if phase else 4 * seconds)
+            if study.poll() is None:
+                self.tally[how] = self.tally.get(how, 0) + 1
+            if how == "everything":
+                kill_tree(study.pid)
+            elif how == "driver":
+                study.kill()
+            elif how == "worker":
+                for worker in train_workers(study) if study.poll() is None else []:
+                    worker.kill()
+            else:
+                study.send_signal(getattr(signal, how))
+            output, errors = study.communicate(timeout=SECONDS)
+            assert left_of(self.place) == []
+        if how in ("SIGTERM", "SIGINT") and "Plan" in output:
+            assert study.returncode in (0, 130), errors[-2000:]
+        if how == "worker":
+            assert study.returncode == 0, errors[-2000:]
+        self.ended = study.returncode == 0
+        self.only_whole_phases_are_finished()
+
+    @precondition(lambda self: self._files())
+    @rule(data=st.data(), how=st.sampled_from(["flip", "truncate", "delete"]))
+    def damage(self, data: st.DataObject, how: str) -> None:
+        """Of a finished file: one bit other, the half, or nothing."""
+        file = data.draw(st.sampled_from(self._files()))
+        content = bytearray(file.read_bytes())
+        if how == "delete":
+            file.unlink()
+        elif how == "truncate":
+            file.write_bytes(content[: len(content) // 2])
+        else:
+            content[len(content) // 2] ^= 1
+            file.write_bytes(content)
+        self.damaged += 1
+        self.ended = False
+        self.tally[how] = self.tally.get(how, 0) + 1
+
+    def only_whole_phases_are_finished(self) -> None:
+        if self.damaged:
+            return
+        for manifest in self.place.store.glob("*/*/manifest.json"):
+            if manifest.parts[-3] != "unfinished":
+                files = read_manifest(manifest.parent)["files"]
+                assert all((manifest.parent / name).stat().st_size == entry["bytes"] for name, entry in files.items())
+
+    def teardown(self) -> None:
+        ended = self.place.run(*STUDY)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        assert self.place.numbers().equals(self.undisturbed.numbers())
+        if not self.damaged:
+            assert sorted(self.place.computed()) == sorted(self.undisturbed.computed())
+            check_once(self.place.uri, "recursion", CHAINS, GENERATIONS)
+
+    def _files(self) -> list[Path]:
+        files = self.place.store.glob("*/*/**/*")
+        return sorted(
+            file
+            for file in files
+            if file.is_file() and file.relative_to(self.place.store).parts[0] not in ("chains", "unfinished", "locks")
+        )
+
+
+def test_a_study_that_is_struck_at_random_ends_with_the_very_numbers_of_one_left_in_peace(
+    prepared: Place, undisturbed: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    numbers = count()
+
+    class Struck(StruckStudy):
+        pass
+
+    Struck.prepared, Struck.undisturbed, Struck.tally = prepared, undisturbed, {}
+    Struck.folders = (tmp_path / str(number) for number in numbers)
+    before = {process.pid for process in psutil.process_iter()}
+    run_state_machine_as_test(
+        Struck,
+        settings=settings(
+            max_examples=-(-KILLS // KILLS_A_STUDY),
+            stateful_step_count=KILLS_A_STUDY,
+            phases=[Phase.generate],
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    with capsys.disabled():
+        print(f"\n{sum(Struck.tally.values())} strikes: {Struck.tally}")
+    assert Struck.tally
+    assert not [
+        one for one in psutil.process_iter() if one.pid not in before and one.name() in ("raylet", "gcs_server")
+    ]

@@ -16,6 +16,7 @@ import psutil
 import ray
 import torch
 from joblib import cpu_count
+from ray._private.state import state  # an autoscaler's limits are told nowhere else
 from ray.exceptions import RayError
 
 from components.cluster.preflight import check_nodes
@@ -89,8 +90,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         _start(temporary)
     signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
-        resources = ray.cluster_resources()
-        yield Capacity(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+        yield _capacity()
     except RayError as error:
         raise Lost(f"the cluster was lost ({str(error).strip().splitlines()[0]})") from error
     finally:
@@ -138,6 +138,12 @@ def local_groups(workers: int, most: int | None) -> int:
     """How many groups of `workers` workers this machine would take side by side, for a plan: one at least."""
     fitting = max(local_workers() // workers, 1)
     return min(fitting, most or fitting)
+
+
+def _capacity() -> Capacity:
+    """What is there, or what an autoscaler may bring: what is asked for then waits until it has."""
+    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    return Capacity(*(max(int(now.get(kind, 0)), most.get(kind, 0)) for kind in ("CPU", "GPU")))
 
 
 def _start(folder: str) -> None:

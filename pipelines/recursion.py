@@ -116,7 +116,7 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
             max_failures=settings.cluster.max_failures,
         )
         if plan.base and not plan.base.find():
-            everyone = min(capacity.workers, plan.base.most_workers)
+            everyone = max(1, min(capacity.workers, plan.base.most_workers))
             cluster.run_groups({BASE: plan.base}, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
         cluster.run_groups(missing, crew, recorder.watch)
 

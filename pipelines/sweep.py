@@ -103,7 +103,7 @@ def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
             max_failures=settings.max_failures,
         )
         if runs.base and not runs.base.find():
-            everyone = min(capacity.workers, runs.base.most_workers)
+            everyone = max(1, min(capacity.workers, runs.base.most_workers))
             base = cluster.Crew(everyone, 1, gpu, crew.storage, crew.max_failures)
             cluster.run_groups({BASE: runs.base}, base, trials.watch)
         cluster.run_trials_in_groups(trials, crew, trials.watch)

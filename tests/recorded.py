@@ -20,6 +20,23 @@ BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
 STEPS, ROWS, NEW_TOKENS = 12, 20, 16
 
 
+def make_model(folder: Path) -> Path:
+    """A random OPT of a few thousand parameters with a tokenizer of its own, as a fit leaves it."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
+
+    text = ByteLevelBPETokenizer()
+    text.train_from_iterator(["a model forgets its tails"], 300, special_tokens=["<s>", "<pad>", "</s>", "<unk>"])
+    PreTrainedTokenizerFast(
+        tokenizer_object=text._tokenizer, bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
+    shape = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
+    OPTForCausalLM(OPTConfig(vocab_size=320, num_hidden_layers=1, max_position_embeddings=64, **shape)).save_pretrained(
+        folder
+    )
+    return folder
+
+
 def make_chain(condition: str, seed: int) -> Chain:
     identity = hashlib.sha256(f"{condition} {seed}".encode()).hexdigest()
     settings = {

@@ -65,6 +65,7 @@ class Mlflow:
     password: str
     backend: str
     bucket: S3
+    passwords: bool
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -73,20 +74,22 @@ class Mlflow:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            "MLFLOW_TRACKING_URI": self.uri,
-            "MLFLOW_TRACKING_USERNAME": ADMIN,
-            "MLFLOW_TRACKING_PASSWORD": self.password,
-        }
+        user = {"MLFLOW_TRACKING_USERNAME": ADMIN, "MLFLOW_TRACKING_PASSWORD": self.password}
+        return {"MLFLOW_TRACKING_URI": self.uri, **(user if self.passwords else {})}
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
 
     def start(self) -> None:
         secret = {"MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32)}
         auth = {"MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "auth.ini")}
         storage = {"MLFLOW_S3_ENDPOINT_URL": self.bucket.url}
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--app-name", "basic-auth", "--workers", "2", "--backend-store-uri", self.backend]
+        command += ["--workers", "2", "--backend-store-uri", self.backend]
+        command += ["--app-name", "basic-auth"] if self.passwords else []
         command += ["--artifacts-destination", f"s3://{BUCKET}/mlflow"]
-        with (self.folder / "log").open("a") as log:
+        with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -99,7 +102,7 @@ class Mlflow:
         while True:
             with suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
                 return
-            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
@@ -120,7 +123,7 @@ class Team:
 
 
 @contextmanager
-def team() -> Iterator[Team]:
+def team(passwords: bool = True) -> Iterator[Team]:
     folder = Path(tempfile.mkdtemp(prefix="team-"))
     database = _database(folder / "postgres")
     password = secrets.token_hex(8)
@@ -135,7 +138,7 @@ def team() -> Iterator[Team]:
     try:
         database.start()
         with s3() as bucket:
-            server = Mlflow(folder, free_port(), password, database.uri, bucket)
+            server = Mlflow(folder, free_port(), password, database.uri, bucket, passwords)
             try:
                 server.start()
                 yield Team(database, server, bucket)

@@ -120,22 +120,3 @@ def test_a_cluster_with_a_token_serves_a_study_that_has_it_and_refuses_one_that_
     assert "RAY_AUTH_TOKEN" in refused.stderr
     assert study.returncode == 0, errors[-2000:]
     assert len(place.numbers()) > 0
-
-
-def test_what_an_autoscaler_may_bring_counts_as_if_it_were_there(tmp_path: Path):
-    """Its limits stand with the head, where the autoscaler of `ray up` or KubeRay writes them."""
-    limits = (
-        "import ray, sys\nfrom ray.core.generated.autoscaler_pb2 import ClusterConfig\n"
-        "ray.init(address=sys.argv[1])\nlimits = ClusterConfig()\nworkers = limits.node_group_configs.add(max_count=3)\n"
-        "workers.resources['CPU'] = 4\n"
-        "ray._private.worker.global_worker.gcs_client.report_cluster_config(limits.SerializeToString())"
-    )
-    with head(tmp_path, RAY_AUTH_MODE="disabled") as address:
-        told = subprocess.run(
-            [sys.executable, "-c", limits, address],
-            env=without_token() | {"HOME": str(tmp_path)}, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert told.returncode == 0, told.stderr[-2000:]
-        joined = join(address, tmp_path)
-    assert joined.returncode == 0, joined.stderr[-2000:]
-    assert "12 CPUs" in joined.stdout

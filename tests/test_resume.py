@@ -3,14 +3,18 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from pipelines.recursion import recursion
-from tests.studies import SECONDS, Place, left_of, train_workers
+from tests.recorded import check_once
+from tests.studies import SECONDS, Place, kill_tree, left_of, train_workers
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
 
@@ -87,21 +91,117 @@ def test_a_worker_that_is_killed_is_started_again_and_the_numbers_stay_the_same(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_two_workers_either_may_be_killed_and_the_numbers_stay_the_same(rank: int, prepared: Place, tmp_path: Path):
+    arguments = (*TWO, "--train.workers", "2", "--train.precision", "fp32")
+    whole, place = (prepared.copy_to(tmp_path / name) for name in ("whole", "killed"))
+    with place.start(*arguments) as study:
+        place.wait_for("fit", study)
+        leading = next(path.name for path in (place.store / "unfinished").iterdir() if "~fit~" in path.name)
+        workers = train_workers(study)
+        assert len(workers) == 2
+        (struck,) = [worker for worker in workers if (str(worker.pid) == leading.split("~")[1]) == (rank == 0)]
+        struck.kill()
+        output, errors = study.communicate(timeout=SECONDS)
+    assert study.returncode == 0, errors[-2000:]
+    assert "continuing from the store" in output
+    ended = whole.run(*arguments)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(whole.numbers())
+    assert sorted(place.computed()) == sorted(whole.computed())
+    check_once(place.uri, "recursion", chains=1, generations=2)
+
+
+@pytest.mark.faults
+def test_killed_while_a_generation_is_written_to_mlflow_a_study_writes_it_once(
+    undisturbed: Place, prepared: Place, tmp_path: Path
+):
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as study, sqlite3.connect(place.uri.removeprefix("sqlite:///"), timeout=30) as database:
+        begun = "select count(*) from tags where key = 'recursion.kind' and value = 'generation'"
+        while not database.execute(begun).fetchone()[0]:
+            assert study.poll() is None, study.communicate()[1][-2000:]
+            time.sleep(0.005)
+        kill_tree(study.pid)
+    ended = place.run(*TWO)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(undisturbed.numbers())
+    assert sorted(place.computed()) == sorted(undisturbed.computed())
+    check_once(place.uri, "recursion", chains=1, generations=2)
+
+
+@pytest.mark.faults
+def test_where_only_the_study_itself_is_killed_its_cluster_ends_too(prepared: Place, tmp_path: Path):
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as study:
+        place.wait_for("fit", study)
+        study.kill()
+        study.communicate(timeout=30)
+        assert left_of(place) == []
+
+
+def test_of_two_identical_commands_at_once_one_works_and_the_other_says_so(prepared: Place, tmp_path: Path):
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as study:
+        place.wait_for("fit", study)
+        second = place.run(*TWO)
+        _, errors = study.communicate(timeout=SECONDS)
+    assert second.returncode == 2
+    (line,) = second.stderr.strip().splitlines()
+    assert "this very study is running on it already" in line
+    assert study.returncode == 0, errors[-2000:]
+    check_once(place.uri, "recursion", chains=1, generations=2)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system of eight megabytes on a folder."""
+    folder.mkdir(exist_ok=True)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    ballast = folder / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"0" * 4096):
+            pass
+    return ballast
+
+
+@pytest.mark.faults
+def test_a_full_disk_for_artifacts_ends_the_study_in_one_line_and_with_space_the_same_command_writes_all(
+    undisturbed: Place, prepared: Place, tmp_path: Path
+):
+    place = prepared.copy_to(tmp_path)
+    artifacts = place.folder / "mlartifacts"
+    with small_disk(artifacts):
+        ballast = fill(artifacts)
+        ended = place.run(*TWO)
+        assert ended.returncode == 1, ended.stdout + ended.stderr
+        assert "No space left on device" in ended.stderr
+        assert "the same command continues" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        ballast.unlink()
+        ended = place.run(*TWO)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        assert place.numbers().equals(undisturbed.numbers())
+        check_once(place.uri, "recursion", chains=1, generations=2)
+
+
+@pytest.mark.faults
 def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same_command_ends_as_ever(
     undisturbed: Place, prepared: Place, tmp_path: Path
 ):
-    store = tmp_path / "store"
-    store.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", store]).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
+    with small_disk(tmp_path / "store"):
         place = prepared.copy_to(tmp_path)
         with place.start(*TWO) as study:
             place.wait_for("fit", study)
-            ballast = place.store / "ballast"
-            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-                while file.write(b"0" * 4096):
-                    pass
+            ballast = fill(place.store)
             output, errors = study.communicate(timeout=SECONDS)
         assert study.returncode == 1, output + errors
         assert "No space left on device" in errors
@@ -112,8 +212,6 @@ def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same
         assert ended.returncode == 0, ended.stderr[-2000:]
         assert sorted(place.computed()) == sorted(undisturbed.computed())
         assert place.numbers().equals(undisturbed.numbers())
-    finally:
-        subprocess.run(["umount", "--lazy", store], check=True)
 
 
 def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(prepared: Place, tmp_path: Path):

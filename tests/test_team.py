@@ -1,6 +1,5 @@
 """MLflow as a team runs it (basic-auth, PostgreSQL, artifacts on S3): under load, and when parts of it die."""
 
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.tracking import write_studies
 from components.config.settings import TrackingSettings
-from components.tracking import close_study, connect, end_chain, open_study, record
+from components.tracking import connect
 from tests.recorded import check_once, everything, make_chain, make_generation
 from tests.services import Team, team
 from tests.studies import SECONDS, Place, left_of
@@ -33,38 +33,10 @@ def place(running: Team, prepared: Place, tmp_path: Path, monkeypatch: pytest.Mo
     return prepared.copy_to(tmp_path / "place")
 
 
-def write_a_chain(number: int, store: Path, model: Path, environment: dict[str, str], barrier) -> None:
-    """A study of one chain, in a process of its own, that begins when all are there."""
-    os.environ |= environment
-    chain = make_chain(f"condition-{number}", number)
-    generations = [make_generation(store, chain, index, model) for index in range(GENERATIONS)]
-    barrier.wait()
-    study = open_study(
-        connect(TrackingSettings(models="full", experiment="load"), "recursion", store),
-        name=f"study {number}", family="language", identity=f"{number:064x}", config="", settings={},
-    )  # fmt: skip
-    for generation in generations:
-        record(study, generation, {"samples.md": "# the same prompts\n"})
-    end_chain(study, chain, "FINISHED")
-    close_study(study, "FINISHED")
-
-
 def test_twenty_chains_that_are_written_at_once_lose_nothing_and_double_nothing(
     running: Team, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated: Path
 ):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(CHAINS)
-    writers = [
-        context.Process(
-            target=write_a_chain, args=(number, tmp_path, model_folder, running.mlflow.environment, barrier)
-        )
-        for number in range(CHAINS)
-    ]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(2 * SECONDS)
-    assert [writer.exitcode for writer in writers] == [0] * CHAINS
+    write_studies(CHAINS, GENERATIONS, tmp_path / "load", model_folder, running.mlflow.environment)
     for name, value in running.mlflow.environment.items():
         monkeypatch.setenv(name, value)
     tracking = connect(TrackingSettings(models="full", experiment="load"), "recursion", tmp_path)

@@ -54,6 +54,10 @@ class Board:
     def has_more(self) -> bool:
         return bool(self._waiting) or not self._closed
 
+    def has_come_to_its_end(self) -> bool:
+        """Nothing waits, nothing is in hand, and nothing more will be posted."""
+        return not (self.has_more() or self._in_hand)
+
     def take(self, group: str) -> tuple[str, list[ObjectRef]] | str | None:
         """The next work for a group; `WAIT` where there is none yet, nothing where there will be none."""
         while self._waiting:

@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import shutil
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,6 +39,8 @@ Reports = Iterable[Mapping[str, Any]]
 Work = Callable[[Peers, Send], Reports | None]
 """Called on all workers of a group. One that yields reports pauses after each until it is told to go on."""
 Watch = Callable[[list[Mapping[str, Any]]], None]
+
+SECONDS_TO_END = 60  # a group that is just being started takes half of it on a busy machine
 
 
 class Failed(RuntimeError):
@@ -126,7 +129,7 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     groups = Pool(crew, open_board(), open_messages())
     try:
         groups.slots = {_in_thread(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
-        running = set(groups.slots)
+        running, ended = set(groups.slots), time.monotonic()
         try:
             yield groups
             groups.close()
@@ -135,6 +138,10 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
                 watch(list(drain(groups.messages)))
                 for future in finished:
                     future.result()
+                if not ray.get(groups.board.has_come_to_its_end.remote()):
+                    ended = time.monotonic()
+                elif time.monotonic() - ended > SECONDS_TO_END:
+                    break  # groups whose machines never came, and need not come any more
             watch(list(drain(groups.messages)))
         except BaseException:
             ray.shutdown()  # ends the groups that run

@@ -16,7 +16,6 @@ import psutil
 import ray
 import torch
 from joblib import cpu_count
-from ray._private.state import state  # an autoscaler's limits are told nowhere else
 from ray.exceptions import RayError
 
 from components.cluster.preflight import check_nodes
@@ -32,21 +31,29 @@ REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the cluster has in all: workers take one CPU each, and one GPU each where there are GPUs."""
+    """What the cluster has in all: workers take one CPU each, and one GPU each where there are GPUs.
+
+    `grows`: there may be an autoscaler, which brings machines when they are asked for; nobody tells how many.
+    """
 
     cpus: int
     gpus: int
+    grows: bool = False
 
     @property
     def workers(self) -> int:
         return min(self.cpus, self.gpus) if self.gpus else self.cpus
 
     def groups(self, workers: int, most: int | None) -> int:
-        """How many groups of `workers` workers fit side by side.
+        """How many groups of `workers` workers fit side by side, at `most` so many.
+
+        Where the cluster may grow, `most` is taken at its word: what is not there yet is asked for, and waited for.
 
         Raises:
             BadInput: not even one.
         """
+        if most and self.grows:
+            return most
         if workers > self.workers:
             kind = "GPUs" if self.gpus else "CPUs"
             raise BadInput("train.workers", workers, f"the cluster has {self.workers} {kind}, a worker needs one each")
@@ -90,7 +97,8 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         _start(temporary)
     signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
-        yield _capacity()
+        now = ray.cluster_resources()
+        yield Capacity(int(now.get("CPU", 0)), int(now.get("GPU", 0)), grows=settings.address is not None)
     except RayError as error:
         raise Lost(f"the cluster was lost ({str(error).strip().splitlines()[0]})") from error
     finally:
@@ -138,12 +146,6 @@ def local_groups(workers: int, most: int | None) -> int:
     """How many groups of `workers` workers this machine would take side by side, for a plan: one at least."""
     fitting = max(local_workers() // workers, 1)
     return min(fitting, most or fitting)
-
-
-def _capacity() -> Capacity:
-    """What is there, or what an autoscaler may bring: what is asked for then waits until it has."""
-    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
-    return Capacity(*(max(int(now.get(kind, 0)), most.get(kind, 0)) for kind in ("CPU", "GPU")))
 
 
 def _start(folder: str) -> None:

@@ -143,7 +143,8 @@ def run_trials_in_groups(search: Search, crew: Crew, watch: Watch) -> None:
             groups.check()
             watch(messages)
 
-        here = {f"node:{ray.util.get_node_ip_address()}": 1e-4}  # that machine's own resource: another may be lost
+        # A resource that this machine alone has: another may be lost.
+        here = tune.PlacementGroupFactory([{f"node:{ray.util.get_node_ip_address()}": 1e-4}])
         _tune(search, groups.board, groups.messages, watch_groups, _follow, here, crew.side_by_side, 0)
 
 
@@ -165,7 +166,7 @@ def _tune(
     messages: Queue,
     watch: Watch,
     trial: Callable[..., None],
-    resources: Mapping[str, float],
+    resources: Mapping[str, float] | tune.PlacementGroupFactory,
     side_by_side: int,
     max_failures: int,
 ) -> None:
@@ -175,7 +176,7 @@ def _tune(
     search, watch = _Remembering(search, faults), _remembering(watch, faults)
     try:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(trial, board=board, messages=messages), dict(resources)),
+            tune.with_resources(tune.with_parameters(trial, board=board, messages=messages), resources),
             tune_config=tune.TuneConfig(
                 search_alg=_Asking(search, board),
                 scheduler=_Stopping(search),

@@ -118,7 +118,10 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
 
 def _fault(model: type[BaseModel], entry: Any, shown: Mapping[str, str]) -> BadInput:
     """One of pydantic's errors as field, value, remedy."""
-    field = ".".join(str(part) for part in entry["loc"])
+    location = (
+        entry["loc"][:-2] if entry["loc"][-1] == "[key]" else entry["loc"]
+    )  # a name that is wrong, not its fields
+    field = ".".join(str(part) for part in location)
     for prefix, name in shown.items():
         field = re.sub(rf"^{re.escape(prefix)}(?=\.|$)", name, field)
     if entry["type"] == "extra_forbidden":

@@ -5,9 +5,12 @@ A study is conditions x seeds. What all conditions share stands in `corpus`, `mo
 """
 
 import os
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from components.config.errors import is_control
 
 Engine = Literal["deepspeed", "torch"]
 Keep = Literal["best", "last"]
@@ -22,17 +25,34 @@ def _is_a_number(value: object) -> object:
     return value
 
 
+def _is_a_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w .,+%-]{0,99}", text):
+        raise ValueError(
+            "a condition's name has up to 100 letters, digits, spaces and . , + % - _, a letter or digit first"
+        )
+    return text
+
+
 Number = BeforeValidator(_is_a_number)  # pydantic takes true for 1
 Fraction = Annotated[float, Number, Field(ge=0, le=1)]
 Natural = Annotated[int, Number, Field(ge=0)]
 Count = Annotated[int, Number, Field(ge=1)]
 Rate = Annotated[float, Number, Field(gt=0)]
+ConditionName = Annotated[str, AfterValidator(_is_a_name)]
+"""It goes into names and keys of MLflow, where `..` and `/` mean folders, and onto pages and terminals."""
 
 
 class Section(BaseModel):
     """A part of the settings: immutable, and no name in it that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_control_characters(cls, value: object) -> object:
+        if isinstance(value, str) and any(map(is_control, value)):
+            raise ValueError("holds a control character, or bytes that are no UTF-8; give plain text")
+        return value
 
 
 class CorpusSettings(Section):
@@ -165,7 +185,9 @@ class ClusterSettings(Section):
 
 
 class TrackingSettings(Section):
-    experiment: str | None = Field(None, description="MLflow experiment (the entry point's name if empty)")
+    experiment: Annotated[str, Field(min_length=1, max_length=250)] | None = Field(
+        None, description="MLflow experiment (the entry point's name if empty)"
+    )
     models: Literal["full", "external", "none"] = Field(
         "external", description="registry holds the weights, a pointer into the store, or no models"
     )
@@ -204,7 +226,7 @@ class RecursionSettings(StudySettings):
     entry_point = "recursion"
 
     preset: str = "laptop"
-    conditions: dict[str, ConditionSettings] = Field(min_length=1)
+    conditions: dict[ConditionName, ConditionSettings] = Field(min_length=1)
     corpus: CorpusSettings = CorpusSettings()
     tokenizer: str | None = Field(
         "train", description="`train`, a folder, a name on the Hub, or empty for the model's own"

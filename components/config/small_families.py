@@ -4,7 +4,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from components.config.settings import Count, Natural, Number, Precision, Rate, RegimeCondition, Section, StudySettings
+from components.config.settings import (
+    ConditionName,
+    Count,
+    Natural,
+    Number,
+    Precision,
+    Rate,
+    RegimeCondition,
+    Section,
+    StudySettings,
+)
 
 
 class SampledCondition(RegimeCondition):
@@ -35,7 +45,7 @@ class GaussianSettings(StudySettings):
 
     preset: str = "laptop"
     generations: Natural = 1000
-    conditions: dict[str, GaussianCondition] = Field(min_length=1)
+    conditions: dict[ConditionName, GaussianCondition] = Field(min_length=1)
     chains: Annotated[int, Number, Field(ge=2)] = Field(500, description="chains a seed; they advance together")
     dimensions: Annotated[int, Number, Field(ge=1, le=64)] = 1
     ddof: Annotated[int, Number, Field(ge=0, le=1)] = Field(
@@ -75,7 +85,7 @@ class DiscreteSettings(StudySettings):
 
     preset: str = "laptop"
     generations: Natural = 2000
-    conditions: dict[str, DiscreteCondition] = Field(min_length=1)
+    conditions: dict[ConditionName, DiscreteCondition] = Field(min_length=1)
     chains: Annotated[int, Number, Field(ge=2)] = Field(500, description="chains a seed; they advance together")
     shown: tuple[Natural, ...] = Field(
         (0, 1, 10, 100, 1000), description="generations with runs of their own in MLflow"
@@ -117,7 +127,7 @@ class MixtureSettings(StudySettings):
 
     preset: str = "laptop"
     generations: Natural = 2000
-    conditions: dict[str, MixtureCondition] = Field(min_length=1)
+    conditions: dict[ConditionName, MixtureCondition] = Field(min_length=1)
     chains: Annotated[int, Number, Field(ge=2)] = Field(10, description="chains a seed; they advance together")
     em: EmSettings = EmSettings()
     shown: tuple[Natural, ...] = Field(
@@ -163,7 +173,7 @@ class VaeSettings(StudySettings):
     entry_point = "vae"
 
     preset: str = "laptop"
-    conditions: dict[str, VaeCondition] = Field(min_length=1)
+    conditions: dict[ConditionName, VaeCondition] = Field(min_length=1)
     data: ImagesSettings = ImagesSettings()
     latents: Count = 20
     train: VaeTrainSettings = VaeTrainSettings()

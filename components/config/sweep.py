@@ -40,7 +40,7 @@ class SweepSettings(Section):
 
     preset: str = "laptop"
     family: Literal["language", "gaussian", "discrete", "mixture", "vae"] = "language"
-    name: Annotated[str, Field(pattern=r"^\w[\w.\-]*$")] | None = Field(
+    name: Annotated[str, Field(pattern=r"^\w[\w.\-]*$", max_length=100)] | None = Field(
         None, description="the same name on the same store continues a sweep (family and preset if empty)"
     )
     trials: Count | None = Field(None, description="in all, those of earlier starts included (empty: a grid's points)")

@@ -30,8 +30,9 @@ def prepare_tokenizer(tokenizer: str, texts: Texts, vocabulary_size: int, folder
         BadInput: no such folder, no tokenizer in it, the Hub out of reach, or a tokenizer that cannot serve here.
     """
     made = train_tokenizer(texts, vocabulary_size) if tokenizer == TRAIN else load_tokenizer(tokenizer)
+    made.init_kwargs.pop("auto_map", None)  # code of its author, not handed on to those who load what is saved here
     made.save_pretrained(folder)
-    saved = AutoTokenizer.from_pretrained(folder)
+    saved = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if digest(saved) != digest(made):
         raise BadInput(
             "tokenizer", tokenizer, "reads back differently once it is saved; give one that has tokenizer.json"
@@ -86,6 +87,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     except Exception as error:  # a damaged tokenizer.json raises a bare Exception from the tokenizers library
         if not folder.is_dir() and not online:
             reason = "no such folder, not cached, and the Hugging Face Hub does not answer"
+        elif "trust_remote_code" in str(error):  # which the error advises
+            reason = "works by code of its author only, which is never run here"
         else:
             reason = " ".join(str(error).split())
         raise BadInput("tokenizer", name, f"{reason}; give tokenizer=<folder>, or preset=laptop") from error

@@ -26,9 +26,16 @@ CAPTIONS = {
     "diversity": diversity.CAPTION,
 }
 
+# The policy: the page's own script draws, and reaches nowhere.
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
+<title>{title}</title>
+</head>
 <body style="margin:0;background:#fff">
 {body}
 </body>

@@ -75,32 +75,32 @@ def _matplotlib(title: str, note: str, x: str, panels: Sequence[Panel], log_x: b
 
 def _plotly(title: str, note: str, x: str, panels: Sequence[Panel], log_x: bool, log_y: bool) -> go.Figure:
     columns, rows = min(len(panels), ACROSS), math.ceil(len(panels) / ACROSS)
-    names = [panel.title for panel in panels]
+    names = [style.literal(panel.title) for panel in panels]
     figure = make_subplots(rows, columns, subplot_titles=names, horizontal_spacing=0.1, vertical_spacing=0.22 / rows)
     seen: set[str] = set()
     for place, panel in enumerate(panels):
         row, column = place // columns + 1, place % columns + 1
         for curve in panel.curves:
-            shown = _shown(curve, log_x, log_y)
+            shown, name = _shown(curve, log_x, log_y), style.literal(curve.name)
             if shown.low is not None and shown.high is not None:
                 edge = np.concatenate([shown.low, shown.high[::-1]])
                 band = go.Scatter(
                     x=np.concatenate([shown.x, shown.x[::-1]]), y=edge, fill="toself", line={"width": 0},
-                    fillcolor=curve.colour, opacity=0.15, hoverinfo="skip", legendgroup=curve.name, showlegend=False,
+                    fillcolor=curve.colour, opacity=0.15, hoverinfo="skip", legendgroup=name, showlegend=False,
                 )  # fmt: skip
                 figure.add_trace(band, row, column)
             line = go.Scatter(
-                x=shown.x, y=shown.y, name=curve.name, legendgroup=curve.name, showlegend=curve.name not in seen,
+                x=shown.x, y=shown.y, name=name, legendgroup=name, showlegend=name not in seen,
                 mode="lines+markers" if curve.marked else "lines",
                 line={"color": curve.colour, "width": 2.5, "dash": "dash" if curve.theory else "solid"},
                 hovertemplate="%{x}: %{y:.4g}",
             )  # fmt: skip
             figure.add_trace(line, row, column)
-            seen.add(curve.name)
+            seen.add(name)
         for which, logarithmic, update in (("x", log_x, figure.update_xaxes), ("y", log_y, figure.update_yaxes)):
             if logarithmic:
                 update(style.plotly_log_axis(*_limits(panel, which, log_x, log_y)), row=row, col=column)
-        figure.update_yaxes(title_text=panel.y, row=row, col=column)
+        figure.update_yaxes(title_text=style.literal(panel.y), row=row, col=column)
     figure.update_xaxes(title_text=x, row=rows)
     style.plotly_look(figure, title, note, 170 + 400 * rows)
     return figure

@@ -75,7 +75,7 @@ def _plotly(runs: pd.DataFrame, measured: list[str]) -> go.Figure:
         row, column = divmod(place, columns)
         summary = over_seeds(runs, metric)
         for index, condition in enumerate(style.conditions_of(runs)):
-            mean = summary[summary["condition"] == condition]
+            mean, name = summary[summary["condition"] == condition], style.literal(condition)
             symbol = style.PLOTLY_MARKERS[index % len(style.PLOTLY_MARKERS)]
             colour = style.CONDITION_COLOURS[index % len(style.CONDITION_COLOURS)]
             several = bool((mean["seeds"] > 1).any())
@@ -84,14 +84,14 @@ def _plotly(runs: pd.DataFrame, measured: list[str]) -> go.Figure:
                 run = run.sort_values("generation")
                 thin = go.Scatter(
                     x=run["generation"], y=run["value"], mode="lines", opacity=0.45, name=f"seed {seed}",
-                    line={"color": colour, "width": 1.2}, legendgroup=condition, showlegend=False,
-                    hovertemplate=f"seed {seed}, generation %{{x}}: %{{y:.4g}}<extra>{condition}</extra>",
+                    line={"color": colour, "width": 1.2}, legendgroup=name, showlegend=False,
+                    hovertemplate=f"seed {seed}, generation %{{x}}: %{{y:.4g}}<extra>{name}</extra>",
                 )  # fmt: skip
                 figure.add_trace(thin, row + 1, column + 1)
             arms = {"type": "data", "array": mean["std"], "visible": several, "width": 5}
             line = go.Scatter(
-                x=mean["generation"], y=mean["mean"], error_y=arms, mode="lines+markers", name=condition,
-                legendgroup=condition, showlegend=place == 0, line={"color": colour, "width": 3},
+                x=mean["generation"], y=mean["mean"], error_y=arms, mode="lines+markers", name=name,
+                legendgroup=name, showlegend=place == 0, line={"color": colour, "width": 3},
                 marker={"size": 8, "symbol": symbol}, customdata=mean[["std", "seeds"]].to_numpy(),
                 hovertemplate="generation %{x}: %{y:.4g} ± %{customdata[0]:.2g} over %{customdata[1]:.0f} seed(s)",
             )  # fmt: skip

@@ -75,25 +75,26 @@ def _plotly(runs: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
     conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
-    titles = [_panel_title(summary[summary["condition"] == condition]) for condition in conditions]
+    titles = [style.literal(_panel_title(summary[summary["condition"] == condition])) for condition in conditions]
     figure = make_subplots(rows, columns, shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.04)
     for place, condition in enumerate(conditions):
         row, column = divmod(place, columns)
+        name = style.literal(condition)
         colour = style.CONDITION_COLOURS[place % len(style.CONDITION_COLOURS)]
         seeds = list(runs[runs["condition"] == condition].groupby("seed"))
         for seed, run in seeds if len(seeds) > 1 else []:
             run = run.sort_values("generation")
             line = go.Scatter(
                 x=run["generation"], y=run["value"], mode="lines", opacity=0.5, line={"color": colour, "width": 1.3},
-                name=f"seed {seed}", legendgroup=condition, showlegend=False,
-                hovertemplate=f"seed {seed}, generation %{{x}}: %{{y:.4g}}<extra>{condition}</extra>",
+                name=f"seed {seed}", legendgroup=name, showlegend=False,
+                hovertemplate=f"seed {seed}, generation %{{x}}: %{{y:.4g}}<extra>{name}</extra>",
             )  # fmt: skip
             figure.add_trace(line, row + 1, column + 1)
         mean = summary[summary["condition"] == condition]
         arms = {"type": "data", "array": mean["std"], "thickness": 1.8, "width": 6, "visible": len(seeds) > 1}
         bold = go.Scatter(
-            x=mean["generation"], y=mean["mean"], error_y=arms, mode="lines+markers", name=condition,
-            line={"color": colour, "width": 3.5}, marker={"size": 9}, legendgroup=condition,
+            x=mean["generation"], y=mean["mean"], error_y=arms, mode="lines+markers", name=name,
+            line={"color": colour, "width": 3.5}, marker={"size": 9}, legendgroup=name,
             customdata=mean[["std", "seeds"]].to_numpy(),
             hovertemplate="generation %{x}: %{y:.4g} ± %{customdata[0]:.3g} over %{customdata[1]:.0f} seed(s)",
         )  # fmt: skip

@@ -117,7 +117,9 @@ def _matplotlib(numbers: Histograms) -> Figure:
 
 def _plotly(numbers: Histograms) -> go.Figure:
     rows, colours = len(numbers.conditions), style.generation_colours(numbers.generations)
-    titles = [text for condition in numbers.conditions for text in (condition, f"{condition}, log y: the tail")]
+    titles = [
+        style.literal(text) for condition in numbers.conditions for text in (condition, f"{condition}, log y: the tail")
+    ]
     figure = make_subplots(
         rows, 2, shared_xaxes="all", shared_yaxes="columns", subplot_titles=titles, horizontal_spacing=0.07,
         vertical_spacing=0.24 / rows,
@@ -135,7 +137,7 @@ def _plotly(numbers: Histograms) -> go.Figure:
                     fill="tozeroy" if generation == REAL else None, legendgroup=name,
                     showlegend=row == 0 and column == 1,
                     hovertemplate=f"perplexity from %{{x:.4g}}: %{{customdata:.2%}} of sequences<br>"
-                    f"median {median:.4g}, 99th percentile {tail:.4g}<extra>{condition}, {name}</extra>",
+                    f"median {median:.4g}, 99th percentile {tail:.4g}<extra>{style.literal(condition)}, {name}</extra>",
                 )  # fmt: skip
                 figure.add_trace(trace, row + 1, column)
     figure.update_xaxes(style.plotly_log_axis(numbers.edges[0], numbers.edges[-1]), showticklabels=True)

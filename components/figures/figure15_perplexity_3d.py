@@ -78,15 +78,16 @@ def _plotly(numbers: Histograms) -> go.Figure:
     rows, drawn = len(numbers.conditions), _rows(numbers)
     colours = {REAL: style.REAL, **style.generation_colours(numbers.generations)}
     floor, top = numbers.smallest / 2, max(float(shares.max()) for shares in numbers.shares.values())
+    titles = [style.literal(condition) for condition in numbers.conditions]
     figure = make_subplots(
-        rows, 1, specs=[[{"type": "scene"}]] * rows, subplot_titles=numbers.conditions, vertical_spacing=0.12 / rows
+        rows, 1, specs=[[{"type": "scene"}]] * rows, subplot_titles=titles, vertical_spacing=0.12 / rows
     )
-    for row, condition in enumerate(numbers.conditions):
+    for row, (condition, title) in enumerate(zip(numbers.conditions, titles, strict=True)):
         for generation in numbers.drawn(condition):
             shares = np.repeat(numbers.shares[condition, generation], 2)
             x, z = np.repeat(numbers.edges, 2)[1:-1], np.maximum(shares, floor)  # log height knows no 0
             y, name = np.full_like(x, drawn.index(generation)), label(generation)
-            hover = f"perplexity %{{x:.4g}}: %{{customdata:.2%}} of sequences<extra>{condition}, {name}</extra>"
+            hover = f"perplexity %{{x:.4g}}: %{{customdata:.2%}} of sequences<extra>{title}, {name}</extra>"
             line = go.Scatter3d(
                 x=x, y=y, z=z, customdata=shares, mode="lines", line={"color": colours[generation], "width": 5},
                 name=name, legendgroup=name, showlegend=row == 0, hovertemplate=hover,

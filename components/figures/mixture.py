@@ -180,7 +180,7 @@ def _snapshots_page(rows: _ROWS, shown: Sequence[int]) -> go.Figure:
                 figure.add_trace(ellipse.update(showlegend=False), line, place)
             figure.update_xaxes(range=_limits(real, 0), row=line, col=place)
             figure.update_yaxes(range=_limits(real, 1), row=line, col=place, showticklabels=place == 1)
-        figure.update_yaxes(title_text=name, row=line, col=1)
+        figure.update_yaxes(title_text=style.literal(name), row=line, col=1)
     style.plotly_look(figure, _SNAPSHOTS, _SNAPSHOTS_NOTE, 190 + 260 * len(rows))
     return figure
 

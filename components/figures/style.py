@@ -4,6 +4,7 @@ Generations have a sequential, colour-blind safe scale (viridis, without its pal
 qualitative colours of Okabe and Ito. Figures are built as objects, without pyplot's global state.
 """
 
+import html
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -60,6 +61,14 @@ def short(value: float) -> str:
     if 10 <= abs(value) < 1e6:
         return f"{value:,.1f}" if abs(value) < 99.95 else f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def literal(text: str) -> str:
+    """Text from outside (a condition's name, say) as plotly shows it unchanged.
+
+    Plotly reads markup in every label and name (links, styles, line breaks) and places for numbers (`%{x}`) in its boxes.
+    """
+    return html.escape(text, quote=False).replace("%{", "&#37;{")
 
 
 def panels(columns: int, rows: int, width: float, height: float, title: str, note: str) -> Figure:

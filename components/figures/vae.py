@@ -104,7 +104,9 @@ def _images_picture(columns: dict[str, list[tuple[str, np.ndarray]]], title: str
 
 
 def _images_page(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, note: str) -> go.Figure:
-    figure = make_subplots(1, len(columns), subplot_titles=list(columns), horizontal_spacing=0.03)
+    figure = make_subplots(
+        1, len(columns), subplot_titles=[style.literal(name) for name in columns], horizontal_spacing=0.03
+    )
     deep = 1
     for place, rows in enumerate(columns.values(), start=1):
         whole = np.concatenate([strip for _, strip in rows])

@@ -3,8 +3,10 @@
 Everything that a user can have got wrong about it ends here, within seconds, before anything is computed.
 """
 
+import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from components.config.settings import TrackingSettings
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 DEFAULT_EXPERIMENT = "0"
 EXPERIMENT_KIND = "mlflow.experimentKind"
+FOLDER_CHARACTERS = 60
 _ANSWER_SECONDS = 5
 _PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 
@@ -72,7 +75,7 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
         if EXPERIMENT_KIND not in experiment.tags:  # else the UI opens with its pages for language agents
             client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development")
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = str(error).splitlines()[0][:300]
+        reason = without_password(str(error).splitlines()[0])[:300]
         raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error
     os.environ.pop("MLFLOW_RUN_ID", None)
     return Tracking(client, uri, experiment, entry_point, settings.models, launcher)
@@ -86,7 +89,7 @@ def reaching(tracking: Tracking) -> Iterator[None]:
     except (requests.RequestException, MlflowException) as error:
         if not _passes(error):
             raise
-        raise TrackingUnavailable(f"{without_password(tracking.uri)}: {error}") from error
+        raise TrackingUnavailable(without_password(f"{tracking.uri}: {error}")) from error
 
 
 def _passes(error: BaseException | None) -> bool:
@@ -100,10 +103,13 @@ def _passes(error: BaseException | None) -> bool:
     return False
 
 
-def without_password(uri: str) -> str:
-    """`uri` as it may be shown: a password in it is replaced."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+def without_password(text: str) -> str:
+    """A URI, or a message of others with URIs in it, as it may be shown: every password in it is replaced.
+
+    Passwords stand before the @ (whose own @ or / people forget to escape) or among a database's options.
+    """
+    text = re.sub(r"(://[^:/@\s]*:)\S+(?=@)", r"\1***", text)
+    return re.sub(r"(?i)([?&;](?:password|passwd|sslpassword|token|secret)=)[^&;#\s]+", r"\1***", text)
 
 
 def _bad_uri(uri: str, remedy: str) -> BadInput:
@@ -133,7 +139,7 @@ def _check_database(uri: str) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
         engine.dispose()
     except (OSError, ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        reason = without_password(str(getattr(error, "orig", None) or error).splitlines()[0])
         raise _bad_uri(uri, f"cannot be opened for writing ({reason}); name a database that can be") from error
 
 
@@ -163,7 +169,8 @@ def _experiment(
     if experiment is None:
         location = None
         if uri.startswith("sqlite"):
-            location = (Path(sqlalchemy.make_url(uri).database or "").resolve().parent / "mlartifacts" / name).as_uri()
+            beside = Path(sqlalchemy.make_url(uri).database or "").resolve().parent
+            location = (beside / "mlartifacts" / _folder(name)).as_uri()
         try:
             client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
@@ -174,3 +181,9 @@ def _experiment(
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise BadInput("tracking.experiment", name, "this experiment was deleted; restore it in MLflow or name another")
     return experiment
+
+
+def _folder(experiment: str) -> str:
+    """An experiment's name where it can be a folder's; of `../..` or `/tmp`, say, what is left of it and a digest."""
+    safe = re.sub(r"[^\w.\- ]+", "-", experiment).lstrip(".- ")[:FOLDER_CHARACTERS]
+    return experiment if safe == experiment else f"{safe}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}"

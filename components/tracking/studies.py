@@ -4,6 +4,7 @@ A study that was interrupted and is run again continues its chains: the new stud
 chain, generation and step stands once. A sweep does so with its trials, also where it had come to its end.
 """
 
+import html
 import json
 import re
 import shutil
@@ -186,10 +187,16 @@ def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:
     tags = known | tags | {"recursion.launcher": launcher.info.run_id}
     run = client.create_run(tracking.experiment.experiment_id, launcher.info.start_time, tags, name)
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in launcher.data.params.items()])
-    link = f"The study: [{tracking.experiment.name} / {name}]({_page(tracking, run.info.run_id)})"
+    text = _as_text(f"{tracking.experiment.name} / {name}")
+    link = f"The study: [{text}]({_page(tracking, run.info.run_id)})"
     link_tags = {"recursion.study_run": run.info.run_id, MLFLOW_RUN_NOTE: link}
     client.log_batch(launcher.info.run_id, tags=[RunTag(key, value) for key, value in link_tags.items()])
     return run
+
+
+def _as_text(text: str) -> str:
+    """Text in Markdown, of which nothing is read as a link, an image or HTML."""
+    return re.sub(r"([\\`*_\[\]()!#])", r"\\\1", html.escape(text, quote=False))
 
 
 def _page(tracking: Tracking, run_id: str) -> str:

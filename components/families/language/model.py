@@ -37,6 +37,8 @@ def load(name: Path | str, dropout: float | None = None) -> OPTForCausalLM:
     assert files.weights is not None
     config = configuration(str(name), files.config)
     check_weights(str(name), config, files.weights)
+    # Names code of the model's author: never run here, and not handed on to those who load what is made of this model.
+    vars(config).pop("auto_map", None)
     if dropout is not None:
         config.dropout = dropout
     # Not transformers' own loading: it completes a model that lacks weights with random ones, and announces itself.

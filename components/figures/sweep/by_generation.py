@@ -3,8 +3,6 @@
 Trials that were pruned or failed end early; a mark says so. The best trial's line is bold.
 """
 
-import html
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -97,7 +95,7 @@ def _plotly(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> go.
     figure.add_trace(drawing.plotly_colour_bar(scale))
     logarithmic, low, high = _range(lines)
     figure.update_yaxes(style.plotly_log_axis(low, high) if logarithmic else {"range": [low, high]})
-    figure.update_yaxes(title_text=html.escape(sweep.measure))
+    figure.update_yaxes(title_text=style.literal(sweep.measure))
     last = int(lines["generation"].max())
     figure.update_xaxes(range=[-0.5, last + 0.5], tickformat="d", dtick=max(1, last // 10), title_text=_X)
     drawing.finish_page(figure, _title(sweep), _note(sweep, rows, lines))

@@ -4,8 +4,6 @@ Our own and not Optuna's contour plot, which fills the whole rectangle from a ha
 in the picture) and orders axes by name: here nothing is drawn outside of what the trials enclose.
 """
 
-import html
-
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -126,7 +124,7 @@ def _plotly(sweep: SweepFigures, fields: tuple[str, str], triangles: Triangulati
             figure.add_trace(drawing.dots(across, up, name, boxes, markers[name]))
     for update, field in zip((figure.update_xaxes, figure.update_yaxes), fields, strict=True):
         low, high, ticks, labels = _span(sweep, field)
-        name = html.escape(trials.readable(field))
+        name = style.literal(trials.readable(field))
         update(range=[low, high], tickvals=ticks, ticktext=labels, title_text=name, zeroline=False)
     drawing.finish_page(figure, _title(fields), _note(sweep, fields))
     figure.update_layout(legend=drawing.PLOTLY_LEGEND)

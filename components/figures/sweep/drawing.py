@@ -3,7 +3,6 @@
 Names are text from outside: pictures do not read them as formulas, pages escape them.
 """
 
-import html
 import math
 import textwrap
 from collections.abc import Sequence
@@ -91,7 +90,7 @@ def colour_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
 
 def plotly_scale(scale: Scale) -> dict[str, Any]:
     """What a marker needs to have its colour from the scale, with the bar beside the figure."""
-    bar = {"title": {"text": html.escape(scale.name), "side": "right"}, "thickness": 16, "outlinewidth": 0}
+    bar = {"title": {"text": style.literal(scale.name), "side": "right"}, "thickness": 16, "outlinewidth": 0}
     bar |= {"tickvals": list(scale.ticks), "ticktext": list(scale.labels)}
     return {"colorscale": PLOTLY_COLOURS, "cmin": scale.low, "cmax": scale.high, "showscale": True, "colorbar": bar}
 
@@ -144,8 +143,8 @@ def finish_picture(figure: Figure) -> Figure:
 
 
 def finish_page(figure: go.Figure, title: str, note: str, height: int = 620) -> go.Figure:
-    lines = [html.escape(line) for line in _lines(note, _PAGE_LINE)]
-    style.plotly_look(figure, html.escape(title), "<br>".join(lines), height)
+    lines = [style.literal(line) for line in _lines(note, _PAGE_LINE)]
+    style.plotly_look(figure, style.literal(title), "<br>".join(lines), height)
     figure.update_layout(margin={"t": 92 + 18 * len(lines)}, legend={"bgcolor": "rgba(255,255,255,0.7)"})
     return figure
 

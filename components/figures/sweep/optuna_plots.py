@@ -5,7 +5,6 @@ colour bars and dots that are nearly white; the history of several objectives ha
 were pruned. All of them name objectives by number. Their pictures change matplotlib's style for the whole process.
 """
 
-import html
 import warnings
 
 import numpy as np
@@ -93,10 +92,10 @@ def draw_importances(sweep: SweepFigures, table: pd.DataFrame) -> tuple[Figure, 
         bars = axes.barh(places, table[objective], height=0.92 * thick, color=colour, label=label)
         axes.bar_label(bars, texts, padding=4, fontsize=style.FONT - 1, color=style.INK)
         boxes = [
-            f"{html.escape(name)}: {text} of {html.escape(label)}" for name, text in zip(names, texts, strict=True)
+            f"{style.literal(name)}: {text} of {style.literal(label)}" for name, text in zip(names, texts, strict=True)
         ]
         bar = go.Bar(
-            x=table[objective], y=np.arange(len(table)), orientation="h", name=html.escape(label), text=texts,
+            x=table[objective], y=np.arange(len(table)), orientation="h", name=style.literal(label), text=texts,
             textposition="outside", cliponaxis=False, marker={"color": colour}, hovertext=boxes, hoverinfo="text",
         )  # fmt: skip
         page.add_trace(bar)
@@ -106,7 +105,7 @@ def draw_importances(sweep: SweepFigures, table: pd.DataFrame) -> tuple[Figure, 
     if len(table.columns) > 1:
         drawing.legend(axes)
     page.update_xaxes(range=[0, 1.08], title_text=x)
-    ticks = {"tickvals": list(range(len(table))), "ticktext": [html.escape(name) for name in names]}
+    ticks = {"tickvals": list(range(len(table))), "ticktext": [style.literal(name) for name in names]}
     page.update_yaxes(range=[len(table) - 0.4, -0.6], showgrid=False, automargin=True, **ticks)
     drawing.finish_page(page, title, note, height=220 + 44 * len(table) * (1 + len(table.columns)))
     page.update_layout(barmode="group", bargap=0.22, showlegend=len(table.columns) > 1, legend=drawing.PLOTLY_LEGEND)
@@ -169,8 +168,8 @@ def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     drawing.colour_bar(figure, beside, scale)
     page.add_trace(bar)
     drawing.legend(axes)
-    page.update_xaxes(range=x_ends, title_text=html.escape(trials.objective_label(sweep, x)), zeroline=False)
-    label = html.escape(trials.objective_label(sweep, y))
+    page.update_xaxes(range=x_ends, title_text=style.literal(trials.objective_label(sweep, x)), zeroline=False)
+    label = style.literal(trials.objective_label(sweep, y))
     page.update_layout(yaxis={"range": y_ends, "title": {"text": label}, "zeroline": False})
     drawing.finish_page(page, title, note)
     page.update_layout(legend=drawing.PLOTLY_LEGEND, hovermode="closest")
@@ -247,7 +246,7 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
     drawing.number_axis(axes, "y", low, high)
     page.update_xaxes(range=[-0.6, last + 0.6], tickformat="d", dtick=max(1, -(-(last + 1) // 12)), title_text="trial")
-    page.update_layout(yaxis={"range": [low, high], "title": {"text": html.escape(label)}, "zeroline": False})
+    page.update_layout(yaxis={"range": [low, high], "title": {"text": style.literal(label)}, "zeroline": False})
     if objective == "collapse":
         drawing.factor_axis(axes, sweep.measure)
         drawing.plotly_factor_axis(page, sweep.measure, low, high)

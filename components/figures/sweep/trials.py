@@ -1,6 +1,5 @@
 """A sweep as its figures take it: its trials, which of their numbers can be drawn, and how a trial is named."""
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def hover(row: pd.Series, sweep: SweepFigures, *lines: str) -> str:
     """A trial's box on a page: its number and state, its settings, and these lines."""
     best = ", the best" if row["best"] else ""
     parts = [f"trial {row['trial']} ({row['state']}{best})", settings(row, sweep.fields), *lines]
-    return "<br>".join(html.escape(part) for part in parts if part)
+    return "<br>".join(style.literal(part) for part in parts if part)
 
 
 def rise(collapse: float) -> str:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import torch
 import transformers
 
-from benchmarks import generation, paper_generation, scoring, study, training, workers
+from benchmarks import generation, paper_generation, scoring, study, tracking, training, workers
 from benchmarks.measure import ceilings, table
 from benchmarks.record import record
 
@@ -22,6 +22,7 @@ SECTIONS = {
     "training": training,
     "workers": workers,
     "study": study,
+    "tracking": tracking,
     "paper_generation": paper_generation,
 }
 OTHERS = ("small_families", "vae")

@@ -123,7 +123,8 @@ class Team:
 
 
 @contextmanager
-def team(passwords: bool = True) -> Iterator[Team]:
+def team(passwords: bool = True, remembered: int = 30) -> Iterator[Team]:
+    """`remembered`: seconds for which the server takes a password that was right without hashing it again."""
     folder = Path(tempfile.mkdtemp(prefix="team-"))
     database = _database(folder / "postgres")
     password = secrets.token_hex(8)
@@ -133,6 +134,7 @@ def team(passwords: bool = True) -> Iterator[Team]:
         f"database_uri = {database.uri}\n"
         f"admin_username = {ADMIN}\n"
         f"admin_password = {password}\n"
+        f"auth_cache_ttl_seconds = {remembered}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     try:

@@ -141,23 +141,26 @@ def test_where_only_the_study_itself_is_killed_its_cluster_ends_too(prepared: Pl
 
 
 def test_of_two_identical_commands_at_once_one_works_and_the_other_says_so(prepared: Place, tmp_path: Path):
-    place = prepared.copy_to(tmp_path)
-    with place.start(*TWO) as study:
+    place, longer = prepared.copy_to(tmp_path), (*TWO, "--generations", "9")
+    with place.start(*longer) as study:
         place.wait_for("fit", study)
-        second = place.run(*TWO)
+        second = place.run(*longer)
         _, errors = study.communicate(timeout=SECONDS)
     assert second.returncode == 2
     (line,) = second.stderr.strip().splitlines()
     assert "this very study is running on it already" in line
     assert study.returncode == 0, errors[-2000:]
-    check_once(place.uri, "recursion", chains=1, generations=2)
+    check_once(place.uri, "recursion", chains=1, generations=10)
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A file system of eight megabytes on a folder."""
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A small file system on a folder."""
     folder.mkdir(exist_ok=True)
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", folder]).returncode
+    ):
         pytest.skip("a small file system can be mounted by root only")
     try:
         yield
@@ -179,7 +182,7 @@ def test_a_full_disk_for_artifacts_ends_the_study_in_one_line_and_with_space_the
 ):
     place = prepared.copy_to(tmp_path)
     artifacts = place.folder / "mlartifacts"
-    with small_disk(artifacts):
+    with small_disk(artifacts, 100):
         ballast = fill(artifacts)
         ended = place.run(*TWO)
         assert ended.returncode == 1, ended.stdout + ended.stderr
@@ -197,7 +200,7 @@ def test_a_full_disk_for_artifacts_ends_the_study_in_one_line_and_with_space_the
 def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same_command_ends_as_ever(
     undisturbed: Place, prepared: Place, tmp_path: Path
 ):
-    with small_disk(tmp_path / "store"):
+    with small_disk(tmp_path / "store", 8):
         place = prepared.copy_to(tmp_path)
         with place.start(*TWO) as study:
             place.wait_for("fit", study)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from components.config.errors import BadInput
@@ -137,3 +138,14 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(BadInput, match="permission denied"):
         Store.open(str(tmp_path / "store"))
+
+
+def test_a_clock_that_jumps_makes_no_living_process_a_dead_one(store, monkeypatch: pytest.MonkeyPatch):
+    """Linux tells when a process began in seconds since the machine did; the time of day it adds to that moves with the clock."""
+    own = store.begin("fit")
+    for module, name in ((psutil, "boot_time"), (psutil._pslinux, "boot_time")):
+        jumped = getattr(module, name)() + 86_400
+        monkeypatch.setattr(module, name, lambda jumped=jumped: jumped)
+    assert psutil.Process().create_time() > time.time() + 3_600
+    Store.open(str(store.root))
+    assert own.is_dir()

@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion sweep bench peers ui test test-faults test-kills check format lock clean
+.PHONY: recursion sweep bench peers ui test test-faults test-kills check audit format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
@@ -32,11 +32,15 @@ test-faults: .venv/made  ## real kills of real studies, real clusters, servers a
 test-kills: .venv/made  ## a study struck at random moments, KILLS times: some twenty seconds each
 	KILLS=$${KILLS:-100} pytest -m faults tests/test_kills.py
 
-check: .venv/made  ## ruff, mypy, import-linter
+check: .venv/made  ## ruff, mypy, import-linter, known vulnerabilities
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	@$(MAKE) --no-print-directory audit
+
+audit: .venv/made  ## known vulnerabilities of what requirements.lock pins, where a source of advisories can be reached
+	python -m tests.audit
 
 format: .venv/made
 	ruff check --fix .

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import torch
 import transformers
 
-from benchmarks import generation, paper_generation, scoring, study, tracking, training, workers
+from benchmarks import generation, paper_generation, scaling, scoring, study, tracking, training, workers
 from benchmarks.measure import ceilings, table
 from benchmarks.record import record
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "workers": workers,
     "study": study,
     "tracking": tracking,
+    "scaling": scaling,
     "paper_generation": paper_generation,
 }
 OTHERS = ("small_families", "vae")

@@ -148,7 +148,7 @@ def _samples(generation: Generation, family: LanguageFamily) -> list[Sample]:
     """What the generation wrote after a few prompts, evenly spread over the training blocks and the same in every one."""
     prompts = family.corpus.train
     rows = np.linspace(0, len(prompts) - 1, min(SHOWN_PROMPTS, len(prompts))).astype(int)
-    tokenizer = AutoTokenizer.from_pretrained(family.corpus.tokenizer_folder)
+    tokenizer = AutoTokenizer.from_pretrained(family.corpus.tokenizer_folder, trust_remote_code=False)
     synthetic = pd.read_parquet(generation.directories["sample"] / "synthetic.parquet", columns=["text"])["text"]
     scores = pd.read_parquet(generation.directories["measure"] / "scores.parquet")
     perplexity = scores[scores["set"] == "synthetic"].set_index("row")["perplexity"]

@@ -32,6 +32,8 @@ LONGEST_FIRST = (
     "test_sweep_families.py",
     "test_resume.py",
     "test_tracking.py",
+    "test_secrets.py",
+    "test_bucket.py",
     "test_beam_search.py",
     "test_training.py",
     "test_two_workers.py",

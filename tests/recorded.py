@@ -97,7 +97,8 @@ def everything(tracking: Tracking) -> dict[str, object]:
                 for key in run.data.metrics
             }
             data = sorted((d.dataset.name, d.dataset.digest, d.tags[0].value) for d in run.inputs.dataset_inputs)
-            models = (len(run.inputs.model_inputs), len(run.outputs.model_outputs) if run.outputs else 0)
+            whole = client.get_run(run.info.run_id)  # a search leaves out the models that a run read
+            models = (len(whole.inputs.model_inputs), len(whole.outputs.model_outputs) if whole.outputs else 0)
             files = sorted(file.path for file in client.list_artifacts(run.info.run_id))
             key = (run.data.tags["recursion.chain"], run.info.run_name)
             assert key not in seen, "a chain or generation stands twice"

@@ -141,16 +141,13 @@ def test_where_only_the_study_itself_is_killed_its_cluster_ends_too(prepared: Pl
 
 
 def test_of_two_identical_commands_at_once_one_works_and_the_other_says_so(prepared: Place, tmp_path: Path):
-    place, longer = prepared.copy_to(tmp_path), (*TWO, "--generations", "9")
-    with place.start(*longer) as study:
-        place.wait_for("fit", study)
-        second = place.run(*longer)
-        _, errors = study.communicate(timeout=SECONDS)
-    assert second.returncode == 2
-    (line,) = second.stderr.strip().splitlines()
+    place = prepared.copy_to(tmp_path)
+    with place.start(*TWO) as one, place.start(*TWO) as other:
+        errors = {study.communicate(timeout=SECONDS)[1]: study.returncode for study in (one, other)}
+    assert sorted(errors.values()) == [0, 2], errors
+    ((line,),) = [said.strip().splitlines() for said, code in errors.items() if code == 2]
     assert "this very study is running on it already" in line
-    assert study.returncode == 0, errors[-2000:]
-    check_once(place.uri, "recursion", chains=1, generations=10)
+    check_once(place.uri, "recursion", chains=1, generations=2)
 
 
 @contextlib.contextmanager
@@ -248,6 +245,7 @@ def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_proc
     assert run.info.status == "KILLED"
 
 
+@pytest.mark.faults
 def test_a_preset_that_was_changed_between_stop_and_start_says_what_differs_and_what_becomes_of_the_rest(
     prepared: Place, tmp_path: Path
 ):

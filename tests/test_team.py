@@ -18,6 +18,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * SECONDS)]
 
 CHAINS, GENERATIONS = 20, 2
 SHORT = ("--generations", "2", "--base.epochs", "0", "--tracking.experiment")
+SEEDS = {
+    "server": "[1]",
+    "database": "[2]",
+    "gone": "[3]",
+}  # of each test: a model once registered is not registered again
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def test_while_mlflow_is_away_for_half_a_minute_a_study_goes_on_and_everything_i
     dies: str, running: Team, place: Place, prepared: Place, tmp_path: Path
 ):
     part = running.mlflow if dies == "server" else running.postgres
-    with place.start(*SHORT, dies, environment=dict(os.environ)) as study:
+    with place.start(*SHORT, dies, "--seeds", SEEDS[dies], environment=dict(os.environ)) as study:
         place.wait_for("fit", study)
         part.kill()
         time.sleep(30)
@@ -72,7 +77,7 @@ def test_while_mlflow_is_away_for_half_a_minute_a_study_goes_on_and_everything_i
 def test_a_server_that_is_gone_for_good_costs_no_result_and_the_same_command_writes_it_all_to_the_next(
     running: Team, place: Place, prepared: Place, tmp_path: Path
 ):
-    with place.start(*SHORT, "gone", environment=dict(os.environ)) as study:
+    with place.start(*SHORT, "gone", "--seeds", SEEDS["gone"], environment=dict(os.environ)) as study:
         place.wait_for("fit", study)
         running.mlflow.kill()
         output, errors = study.communicate(timeout=2 * SECONDS)
@@ -83,7 +88,7 @@ def test_a_server_that_is_gone_for_good_costs_no_result_and_the_same_command_wri
     assert "Traceback" not in errors
     computed = place.computed()
     assert [kind for kind, _ in computed].count("measure") == 3
-    with place.start(*SHORT, "gone", environment=dict(os.environ)) as study:
+    with place.start(*SHORT, "gone", "--seeds", SEEDS["gone"], environment=dict(os.environ)) as study:
         output, errors = study.communicate(timeout=SECONDS)
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert place.computed() == computed

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from components.recursion.records import Chain, Generation
-from components.terminal import StudyProgress, SweepProgress
+from components.terminal import StudyProgress, SweepProgress, console
 
 SECONDS = {"measure": 4.0, "sample": 4.0, "fit": 4.0, "compose": 0.0}  # the order of the phases is not that of a plan
 
@@ -156,3 +156,10 @@ def test_a_trial_that_failed_says_why(sweep, capsys):
     sweep.begin("trial-0", "epochs=50", found=0)
     sweep.ended("trial-0", "failed", "generation 0 is no better than its start")
     assert "trial-0 (epochs=50): failed: generation 0 is no better than its start" in capsys.readouterr().out
+
+
+def test_what_an_error_says_in_brackets_is_text():
+    said = "a worker died (No such file [/tmp/x]); [bold]continuing[/bold]"
+    with console.capture() as printed:
+        console.print(said)
+    assert printed.get() == f"{said}\n"

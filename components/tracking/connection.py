@@ -27,7 +27,10 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 DEFAULT_EXPERIMENT = "0"
 EXPERIMENT_KIND = "mlflow.experimentKind"
 FOLDER_CHARACTERS = 60
+FEWEST_CHARACTERS = 4  # of a password that is searched for in a message
 _ANSWER_SECONDS = 5
+_BEFORE_AT = re.compile(r"(://[^:/@\s]*:)(\S+)(?=@)")
+_AMONG_OPTIONS = re.compile(r"(?i)([?&;](?:password|passwd|sslpassword|token|secret)=)[^&;#\s]+")
 _PASSING_ERRORS = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 
 
@@ -75,7 +78,7 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
         if EXPERIMENT_KIND not in experiment.tags:  # else the UI opens with its pages for language agents
             client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development")
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = without_password(str(error).splitlines()[0])[:300]
+        reason = without_password(str(error).splitlines()[0], uri)[:300]
         raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error
     os.environ.pop("MLFLOW_RUN_ID", None)
     return Tracking(client, uri, experiment, entry_point, settings.models, launcher)
@@ -89,7 +92,7 @@ def reaching(tracking: Tracking) -> Iterator[None]:
     except (requests.RequestException, MlflowException) as error:
         if not _passes(error):
             raise
-        raise TrackingUnavailable(without_password(f"{tracking.uri}: {error}")) from error
+        raise TrackingUnavailable(without_password(f"{tracking.uri}: {error}", tracking.uri)) from error
 
 
 def _passes(error: BaseException | None) -> bool:
@@ -103,13 +106,16 @@ def _passes(error: BaseException | None) -> bool:
     return False
 
 
-def without_password(text: str) -> str:
+def without_password(text: str, uri: str = "") -> str:
     """A URI, or a message of others with URIs in it, as it may be shown: every password in it is replaced.
 
-    Passwords stand before the @ (whose own @ or / people forget to escape) or among a database's options.
+    Passwords stand before the @ (whose own @ or / people forget to escape) or among a database's options. `uri`: what the
+    message is about; it may tell a part of what stands before its @ without the rest.
     """
-    text = re.sub(r"(://[^:/@\s]*:)\S+(?=@)", r"\1***", text)
-    return re.sub(r"(?i)([?&;](?:password|passwd|sslpassword|token|secret)=)[^&;#\s]+", r"\1***", text)
+    for _, password in _BEFORE_AT.findall(uri):
+        for part in re.split("[@/]", password):
+            text = text.replace(part, "***") if len(part) >= FEWEST_CHARACTERS else text
+    return _AMONG_OPTIONS.sub(r"\1***", _BEFORE_AT.sub(r"\1***", text))
 
 
 def _bad_uri(uri: str, remedy: str) -> BadInput:
@@ -138,8 +144,8 @@ def _check_database(uri: str) -> None:
                 connection.exec_driver_sql("PRAGMA schema_version")
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
         engine.dispose()
-    except (OSError, ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = without_password(str(getattr(error, "orig", None) or error).splitlines()[0])
+    except (OSError, ImportError, ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = without_password(str(getattr(error, "orig", None) or error).splitlines()[0], uri)
         raise _bad_uri(uri, f"cannot be opened for writing ({reason}); name a database that can be") from error
 
 

@@ -23,6 +23,8 @@ from mlflow.entities import (
     Param,
     Run,
 )
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from components.recursion.records import PHASES, Chain, Generation
@@ -165,7 +167,7 @@ def _write(
         if model_id not in [output.model_id for output in outputs]:
             client.log_outputs(run_id, [LoggedModelOutput(model_id, step=generation.index)])
     models = [LoggedModelInput(parent.tags["model_id"])] if parent is not None else []
-    client.log_inputs(run_id, datasets=_datasets(generation), models=models)
+    _log_inputs(client, run_id, _datasets(generation), models)
 
     for name, content in artifacts.items():
         if isinstance(content, Path):
@@ -183,6 +185,20 @@ def _write(
     if on_chain:
         _log(study, chain.run_id, points, {}, again=before is not None)
     client.set_terminated(run_id, "FINISHED", times.end)
+
+
+def _log_inputs(
+    client: MlflowClient, run_id: str, datasets: list[DatasetInput], models: list[LoggedModelInput]
+) -> None:
+    """MLflow looks whether it knows a dataset, and then inserts it: of two studies that bring the same one at the same moment,
+    one is refused by the database, and finds it there the next time."""
+    for last in (False, False, True):
+        try:
+            client.log_inputs(run_id, datasets=datasets, models=models)
+            return
+        except MlflowException as error:
+            if last or "unique" not in str(error).lower():
+                raise
 
 
 def _new_run(study: Study, chain: ChainRun, generation: Generation, times: Times) -> str:

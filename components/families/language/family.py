@@ -148,7 +148,7 @@ class LanguageFamily:
             return {}
         tokens, scores = parts["tokens"], parts["score"]
         self._guard_blocks(tokens)
-        tokenizer = AutoTokenizer.from_pretrained(self.corpus.tokenizer_folder)
+        tokenizer = AutoTokenizer.from_pretrained(self.corpus.tokenizer_folder, trust_remote_code=False)
         table = pa.table(
             {
                 "prompt_row": pa.array(np.arange(len(tokens), dtype=np.int32)),

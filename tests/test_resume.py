@@ -5,16 +5,18 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from torch.utils.cpp_extension import get_default_build_root
 
 from pipelines.recursion import recursion
 from tests.recorded import check_once
-from tests.studies import SECONDS, Place, kill_tree, left_of, train_workers
+from tests.studies import PROJECT, SECONDS, Place, kill_tree, left_of, train_workers
 
 pytestmark = pytest.mark.timeout(3 * SECONDS)
 
@@ -258,3 +260,14 @@ def test_a_preset_that_was_changed_between_stop_and_start_says_what_differs_and_
     assert "begin anew" in said
     again = place.run(*TWO, "--train.batch_size", "8")
     assert "with other settings" not in " ".join(again.stdout.split())
+
+
+@pytest.mark.faults
+def test_what_a_worker_killed_while_it_loaded_deepspeed_left_behind_holds_nobody_up():
+    """torch's own guard of a compilation is a file that its holder takes out, if it lives."""
+    (built,) = Path(get_default_build_root()).glob("*/deepspeed_shm_comm")
+    (built / "lock").touch()
+    command = [sys.executable, "-m", "components.families.language.deepspeed_engine"]
+    loaded = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+    assert not (built / "lock").exists()

@@ -6,11 +6,15 @@ collectives at their first use (half a minute, once a machine).
 
 import logging
 import os
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from filelock import FileLock
 from torch import Tensor
+from torch.utils.cpp_extension import _get_build_directory
 from transformers import OPTForCausalLM
 
 from components.families.language.objective import Objective
@@ -27,6 +31,7 @@ class DeepSpeedEngine:
             os.environ["DS_ACCELERATOR"] = "cpu"
         import deepspeed
 
+        load_collectives()
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         if not dist.is_initialized():  # a process of its own, without Ray
             dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -76,6 +81,27 @@ class DeepSpeedEngine:
     def close(self) -> None:
         """Release what DeepSpeed holds on the model, so that a worker can train the next generation."""
         self.objective.destroy()
+
+
+@cache
+def load_collectives() -> None:
+    """DeepSpeed's collectives over shared memory, compiled where this machine has not yet.
+
+    torch guards them by a file that a process killed at this moment leaves behind, and whoever comes next waits for ever.
+    A lock that ends with its holder stands before it here, so what is found behind it is nobody's. And the ninja is ours,
+    whatever PATH says: another version takes what this one compiled for outdated.
+    """
+    import ninja
+    from deepspeed.accelerator import get_accelerator
+
+    builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
+    if builder is None:  # not on a CPU
+        return
+    os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", "")])
+    folder = Path(_get_build_directory(builder.name, verbose=False))
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        (folder / "lock").unlink(missing_ok=True)
+        builder.load()
 
 
 if __name__ == "__main__":  # `make .venv/made`: what a machine compiles once is not waited for in the first study

@@ -119,5 +119,6 @@ def test_sections_are_named_in_one_argument_or_several_and_an_unknown_one_is_ref
     for arguments in (["speed"], ["scoring speed"], ["scoring", "speed"]):
         assert main(arguments) == 2
         assert capsys.readouterr().err == (
-            "sections = speed: none of generation, scoring, training, workers, study, paper_generation, small_families, vae\n"
+            "sections = speed: none of generation, scoring, training, workers, study, tracking, scaling, paper_generation, "
+            "small_families, vae\n"
         )

@@ -175,5 +175,7 @@ def test_the_list_of_accepted_ones_is_about_packages_that_are_pinned():
 
 
 def test_make_check_audits():
-    said = subprocess.run(["make", "-n", "check"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["make", "--no-print-directory", "-n", "check"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines()[-1] == "python -m tests.audit"

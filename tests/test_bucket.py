@@ -210,7 +210,9 @@ def test_what_a_killed_process_of_this_machine_held_is_free_at_once(here: Store,
     finally:
         holder.kill()
         holder.communicate()
-    here.lock("fit", SEED).acquire(timeout=2)
+    lock = here.lock("fit", SEED)
+    lock.acquire(timeout=2)
+    lock.release()
 
 
 def test_a_lease_lives_as_long_as_its_holder_writes_it_anew_and_no_machines_clock_matters(

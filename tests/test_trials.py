@@ -99,6 +99,32 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     assert list((tmp_path / "ray").iterdir()) == []
 
 
+def test_a_group_whose_machine_never_comes_holds_nothing_up(
+    joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cluster.groups, "SECONDS_TO_END", 5)
+    taken = ray.remote(num_cpus=joined.cpus - 1)(Holder).remote()
+    ray.get(taken.holds.remote())
+    done: list[str] = []
+
+    def work(peers: Any, send: Any) -> None:
+        send({"done": os.getpid()})
+
+    try:
+        crew = cluster.Crew(workers=1, side_by_side=2, gpu=False, storage=tmp_path, max_failures=0)
+        cluster.run_groups({"a": work, "b": work, "c": work}, crew, done.extend)
+    finally:
+        ray.kill(taken)
+    assert len(done) == 3
+
+
+class Holder:
+    """Takes the place of machines that are not there."""
+
+    def holds(self) -> bool:
+        return True
+
+
 def test_trials_of_one_process_run_in_tunes_own(joined: cluster.Capacity, tmp_path: Path):
     names = ["good-0", "hopeless-1", "guard-2", "killed-3"]
     breaks = {"guard-2": "guard", "killed-3": "killed once"}
@@ -127,29 +153,3 @@ def test_groups_that_cannot_start_end_the_trials_with_their_error(joined: cluste
     with pytest.raises(Exception, match="Not a directory"):
         cluster.run_trials_in_groups(search, crew, search.watch)
     assert search.reports == []
-
-
-def test_a_group_whose_machine_never_comes_holds_nothing_up(
-    joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(cluster.groups, "SECONDS_TO_END", 5)
-    taken = ray.remote(num_cpus=joined.cpus - 1)(Holder).remote()
-    ray.get(taken.holds.remote())
-    done: list[str] = []
-
-    def work(peers: Any, send: Any) -> None:
-        send({"done": os.getpid()})
-
-    try:
-        crew = cluster.Crew(workers=1, side_by_side=2, gpu=False, storage=tmp_path, max_failures=0)
-        cluster.run_groups({"a": work, "b": work, "c": work}, crew, done.extend)
-    finally:
-        ray.kill(taken)
-    assert len(done) == 3
-
-
-class Holder:
-    """Takes the place of machines that are not there."""
-
-    def holds(self) -> bool:
-        return True

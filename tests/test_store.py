@@ -69,19 +69,22 @@ def test_unfinished_work_is_never_found(store):
     assert store.find("fit", {"seed": 1}) is None
 
 
+@pytest.mark.parametrize("name", ["model/weights", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
-def test_a_damaged_file_is_noticed_and_its_phase_computed_again(store, damage):
-    weights = put(store, {"seed": 1}) / "model" / "weights"
+def test_a_damaged_file_is_noticed_and_its_phase_computed_again(store, damage, name):
+    file = put(store, {"seed": 1}) / name
     match damage:
         case "flip":
-            weights.write_text("c0ntent")
+            file.write_text(file.read_text().replace("t", "7", 1))
         case "truncate":
-            weights.write_text("")
+            file.write_text("")
         case "delete":
-            weights.unlink()
+            file.unlink()
     assert store.find("fit", {"seed": 1}) is None
-    put(store, {"seed": 1}, "computed again")
-    assert store.find("fit", {"seed": 1}) is not None
+    again = put(store, {"seed": 1}, "computed again")
+    found = store.find("fit", {"seed": 1})
+    assert found is not None
+    assert (again / "model" / "weights").read_text() == "computed again"
 
 
 def test_the_journal_has_a_line_for_every_time_a_phase_was_computed(store):

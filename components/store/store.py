@@ -190,8 +190,10 @@ class Store:
         manifest = write_manifest(unfinished, kind, inputs, metrics, seconds)
         directory = self.root / kind / manifest["identity"]
         directory.parent.mkdir(exist_ok=True)
-        if self.bucket and directory.exists():
-            self._set_aside(directory, "replaced")  # a manifest alone, of what is no longer in the bucket
+        if directory.exists() and (self.bucket or not (directory / MANIFEST).exists()):
+            self._set_aside(
+                directory, "replaced"
+            )  # files whose manifest is gone; or that alone, of what a bucket has lost
         try:
             unfinished.rename(directory)
         except OSError:

@@ -128,6 +128,21 @@ def test_a_damaged_file_is_never_used_and_its_phase_is_no_more(damage: str, here
     assert content_of(put(there)) == "weights"
 
 
+def test_a_cache_that_was_damaged_or_is_of_an_earlier_computation_is_brought_up_to_date(here: Store, there: Store):
+    place = put(here)
+    found = there.find("fit", SEED)
+    assert found is not None
+    there.bring(found.place)
+    (found.place / "model" / "model.safetensors").write_text("weighty")
+    there.bring(found.place)
+    assert content_of(found.place) == "weights"
+    here.drop("fit", SEED)
+    assert put(here, "others") == place
+    there.bring(found.place)
+    assert content_of(found.place) == "others"
+    assert here.find("fit", SEED) is not None
+
+
 def test_of_two_that_computed_the_same_phase_the_first_one_stands_for_both(here: Store, there: Store):
     second = begun(there, "second")
     put(here, "first")

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from components.config.errors import BadInput
 from components.store.bucket import Bucket, DamagedPhase
 from components.store.lease import SECONDS_TO_LIVE, Lease
-from components.store.manifest import MANIFEST, damaged, flush, identity, read_manifest, to_json, write_manifest
+from components.store.manifest import MANIFEST, damaged, digest, flush, identity, read_manifest, to_json, write_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -116,9 +116,9 @@ class Store:
         manifest = read_manifest(directory) if here else None
         if self.bucket:
             standing = self.bucket.manifest(kind, directory.name)
-            if standing is None and manifest:
-                self.bucket.publish(directory, manifest)  # a kill came between the folder and the bucket
-            elif standing and standing != manifest:
+            if standing is None and manifest and not self.bucket.publish(directory, manifest):
+                standing = self.bucket.manifest(kind, directory.name)  # another machine's came first this moment
+            if standing and standing != manifest:
                 if manifest:
                     self._set_aside(directory, "replaced")
                 directory.mkdir(parents=True, exist_ok=True)
@@ -139,14 +139,13 @@ class Store:
         kind, name = place.parts[-2:]
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(self.root / "locks" / f"bring-{kind}-{name}.lock"):
-            if not (place / MANIFEST).exists():
-                manifest = self.bucket.manifest(kind, name)
-                if manifest is None:
-                    raise DamagedPhase(f"{kind} {name[:12]} is no longer in {self.bucket.uri}: computing it again")
-                self._write(place / MANIFEST, to_json(manifest))
-            manifest = read_manifest(place)
-            wanted = [name for name in manifest["files"] if weights or not name.endswith(WEIGHTS)]
-            self.bucket.bring(place, manifest, [name for name in wanted if not (place / name).exists()])
+            manifest = self.bucket.manifest(kind, name)  # what is here may be of a phase that was computed again since
+            if manifest is None:
+                raise DamagedPhase(f"{kind} {name[:12]} is no longer in {self.bucket.uri}: computing it again")
+            self._write(place / MANIFEST, to_json(manifest))
+            wanted = {file: entry for file, entry in manifest["files"].items() if weights or not file.endswith(WEIGHTS)}
+            lacking = [file for file, entry in wanted.items() if digest(place / file) != entry["sha256"]]
+            self.bucket.bring(place, manifest, lacking)
 
     def location(self, place: Path) -> str:
         """A finished phase's own URI, for those who look at it from elsewhere."""

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import transformers
 
@@ -123,7 +124,20 @@ def two() -> Iterator[Cluster]:
 
 
 def workers_on(machine: Host) -> int:
-    return sum("RayTrainWorker" in " ".join(process.cmdline()) for process in machine.running())
+    found = 0
+    for process in machine.running():
+        with suppress(psutil.NoSuchProcess):  # it ended since, or is about to be waited for
+            found += "RayTrainWorker" in " ".join(process.cmdline())
+    return found
+
+
+def placements(study: subprocess.Popen[str], machines: Sequence[Host]) -> set[tuple[int, ...]]:
+    """How many workers each machine had, at every look until the study's end."""
+    seen: set[tuple[int, ...]] = set()
+    while study.poll() is None:
+        seen.add(tuple(workers_on(machine) for machine in machines))
+        time.sleep(0.2)
+    return seen
 
 
 def files_of(kind: str, store: Path) -> dict[str, str]:
@@ -145,10 +159,7 @@ def test_a_chain_whose_deepspeed_workers_are_on_two_machines_that_share_but_a_bu
     place = prepared.copy_to(tmp_path / "spread")
     arguments = ("--store.path", f"s3://{BUCKET}/a", "--store.cache", f"{two.temporary}/cache")
     with two.study(place, *TWO_WORKERS, *arguments) as study:
-        seen: set[tuple[int, ...]] = set()
-        while study.poll() is None:
-            seen.add(tuple(workers_on(machine) for machine in two.machines))
-            time.sleep(0.2)
+        seen = placements(study, two.machines)
         output, errors = study.communicate()
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert (1, 1) in seen
@@ -164,10 +175,7 @@ def test_chains_spread_over_machines_that_share_a_folder_give_one_machines_numbe
 ):
     alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "spread")
     with two.study(place, *TWO_CHAINS, "--store.path", str(place.store)) as study:
-        seen: set[tuple[int, ...]] = set()
-        while study.poll() is None:
-            seen.add(tuple(workers_on(machine) for machine in two.machines))
-            time.sleep(0.2)
+        seen = placements(study, two.machines)
         output, errors = study.communicate()
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert (1, 1) in seen

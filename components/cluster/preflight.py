@@ -17,6 +17,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from components.cluster.groups import last_line
+from components.config import BadSettings
 from components.config.errors import BadInput
 from components.store import Store, StoreUnavailable
 
@@ -41,62 +43,46 @@ def check_nodes(address: str, store: Store) -> None:
     asked = ray.remote(num_cpus=0, max_retries=0)(_answer)
     store.write_json(f"{probe}/question.json", probe)
     try:
-        answers = {
-            name: asked.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+        answers = [
+            asked.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
                 store, probe, node
             )
-            for node, name in nodes.items()
-        }
-        ours = _facts()
-        faults = []
-        for (node, name), answer in zip(nodes.items(), answers.values(), strict=True):
+            for node in nodes
+        ]
+        faults: list[BadInput] = []
+        for (node, name), answer in zip(nodes.items(), answers, strict=True):
             try:
-                faults += _faults(
-                    address, name, store, f"{probe}/{node}.json", ours, ray.get(answer, timeout=SECONDS_TO_ANSWER)
-                )
+                told = ray.get(answer, timeout=SECONDS_TO_ANSWER)
             except GetTimeoutError:
-                faults.append(
-                    BadInput("cluster.address", address, f"{name} did not answer in {SECONDS_TO_ANSWER} seconds")
-                )
+                fault = f"{name} did not answer in {SECONDS_TO_ANSWER} seconds; look after it, or take it out of the cluster"
+                faults.append(BadInput("cluster.address", address, fault))
             except (RayError, ImportError) as error:
-                remedy = f"{name} cannot run this project ({_last_line(error)}); the same code and environment must lie at {CODE.parent}"
-                faults.append(BadInput("cluster.address", address, remedy))
+                fault = (
+                    f"{name} cannot run this project ({last_line(error)}); the same code and environment must lie at"
+                )
+                faults.append(BadInput("cluster.address", address, f"{fault} {CODE.parent}"))
+            else:
+                faults += _faults(address, name, store, f"{probe}/{node}.json", told)
     finally:
         store.remove(probe)
     if faults:
-        first, *others = faults
-        more = "".join(f"\n{other}" for other in others)
-        raise BadInput(first.field, first.value, first.remedy + more)
+        raise BadSettings(faults)
 
 
-def _faults(
-    address: str, name: str, store: Store, written: str, ours: Mapping[str, str], answer: Mapping[str, Any]
-) -> list[BadInput]:
+def _faults(address: str, name: str, store: Store, written: str, told: Mapping[str, Any]) -> list[BadInput]:
+    """What a machine's answer shows to be wrong with it: nothing, or one fault."""
     where = store.bucket.uri if store.bucket else store.root
-    if answer["error"]:
-        return [
-            BadInput(
-                "store.path", where, f"{name} cannot use it ({answer['error']}); give a store that all machines reach"
-            )
-        ]
-    if not answer["saw"] or store.read_json(written) != answer["saw"]:
-        return [
-            BadInput(
-                "store.path",
-                where,
-                f"{name} does not share it; give a file system that all machines share, or s3://...",
-            )
-        ]
-    theirs = answer["facts"]
+    if told["error"]:
+        fault = f"{name} cannot use it ({told['error']}); give a store that all machines reach"
+        return [BadInput("store.path", where, fault)]
+    if not told["saw"] or store.read_json(written) != told["saw"]:
+        fault = f"{name} does not share it; give a file system that all machines share, or s3://..."
+        return [BadInput("store.path", where, fault)]
+    ours, theirs = _facts(), told["facts"]
     differ = [f"{key} {theirs[key]} (here {value})" for key, value in ours.items() if theirs[key] != value]
     if differ:
-        return [
-            BadInput(
-                "cluster.address",
-                address,
-                f"{name} has {', '.join(differ)}; results would not agree: make them the same",
-            )
-        ]
+        fault = f"{name} has {', '.join(differ)}; results would not agree: make them the same"
+        return [BadInput("cluster.address", address, fault)]
     return []
 
 
@@ -133,7 +119,3 @@ def _version(package: str) -> str:
 
 def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]

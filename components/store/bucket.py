@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,4 @@ def _code(error: Any) -> str:
 
 
 def _time_of(header: str) -> float:
-    from email.utils import parsedate_to_datetime
-
     return parsedate_to_datetime(header).timestamp()

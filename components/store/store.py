@@ -98,8 +98,10 @@ class Store:
         Raises:
             BadInput: less is free.
         """
+        if self.bucket:
+            return
         free = shutil.disk_usage(self.root).free
-        if free < needed and not self.bucket:
+        if free < needed:
             raise BadInput(
                 "store.path",
                 self.root,
@@ -190,9 +192,8 @@ class Store:
         directory = self.root / kind / manifest["identity"]
         directory.parent.mkdir(exist_ok=True)
         if directory.exists() and (self.bucket or not (directory / MANIFEST).exists()):
-            self._set_aside(
-                directory, "replaced"
-            )  # files whose manifest is gone; or that alone, of what a bucket has lost
+            # Files whose manifest is gone; or, over a bucket, what was brought of a phase that the bucket has lost.
+            self._set_aside(directory, "replaced")
         try:
             unfinished.rename(directory)
         except OSError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from components import cluster, config, tracking
 from components.config.errors import BadInput
-from components.store import Store, StoreUnavailable
+from components.store import DamagedPhase, Store, StoreUnavailable
 from components.terminal import console
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
             f"{error}. What was finished is in the store: with more space the same command continues.", file=sys.stderr
         )
         sys.exit(FAILED)
-    except (StoreUnavailable, cluster.Lost) as error:
+    except (StoreUnavailable, DamagedPhase, cluster.Lost) as error:
         print(f"{error}. What was finished is in the store: the same command continues from there.", file=sys.stderr)
         sys.exit(FAILED)
     except tracking.TrackingUnavailable as error:

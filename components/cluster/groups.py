@@ -33,6 +33,7 @@ from components.cluster.board import WAIT, may_go_on, next_order, open_board, op
 from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
+from components.store import StoreUnavailable
 
 Send = Callable[[Mapping[str, Any]], None]
 Reports = Iterable[Mapping[str, Any]]
@@ -94,15 +95,15 @@ class Pool:
         """A group ended before its time: what it had in hand is begun again, or has failed. Whether to start another."""
         name, cause = ray.get(self.board.lost.remote(group)), _cause(error, self.crew.storage)
         self._losses[name or slot] += 1
-        again = cause is error and self._losses[name or slot] <= self.crew.max_failures
+        again = isinstance(cause, (TrainingFailedError, StoreUnavailable)) and self._losses[name or slot] <= self.crew.max_failures
         if name and again:
-            self.messages.put({"work": name, "retry": self._losses[name], "error": last_line(error)})
+            self.messages.put({"work": name, "retry": self._losses[name], "error": last_line(cause)})
             ray.get(self.board.post_again.remote(name))
         elif name:
             self.errors[name] = cause
             ray.get(self.board.end.remote(name, last_line(cause), not isinstance(cause, GuardFailure)))
         elif not again:
-            raise error
+            raise cause
         return bool(ray.get(self.board.has_more.remote()))
 
 
@@ -220,11 +221,13 @@ def _serve(board: ActorHandle, name: str, reports: Reports | None, peers: Peers)
 
 
 def _cause(error: TrainingFailedError, storage: Path) -> Exception:
-    """A failed guard and a full disk, which would only repeat themselves; else the error as it is."""
+    """A failed guard and a full disk, which would only repeat themselves; a store that is away; else the error as it is."""
     if guard := re.search(r"GuardFailure: (.*)", str(error)):
         return GuardFailure(guard[1])
     if (full := os.strerror(errno.ENOSPC)) in str(error):
         return OSError(errno.ENOSPC, full, str(storage))
+    if away := re.search(r"StoreUnavailable: (.*)", str(error)):
+        return StoreUnavailable(away[1])
     return error
 
 

@@ -12,7 +12,7 @@ settings, which are shown and kept.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,9 @@ from components.config.errors import BadInput
 from components.store.manifest import MANIFEST, digest, parse_manifest
 
 SCHEME = "s3"
-CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 60, 5
+CONNECT_SECONDS = 5
+PATIENT = {"tries": 17, "read_seconds": 60}  # boto3 waits between tries, 20 seconds at most: some two minutes in all
+IMPATIENT = {"tries": 3, "read_seconds": 10}  # two seconds
 ABSENT = ("404", "NoSuchKey")
 UNMET = ("412", "PreconditionFailed", "409", "ConditionalRequestConflict")
 
@@ -38,10 +40,14 @@ class DamagedPhase(RuntimeError):
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where a store is, in S3. `prefix` has no slash at either end."""
+    """Where a store is, in S3. `prefix` has no slash at either end.
+
+    `patient`: whether a server that is away is waited for, two minutes long, or given up within seconds.
+    """
 
     name: str
     prefix: str
+    patient: bool = True
 
     @classmethod
     def parse(cls, path: str) -> "Bucket":
@@ -60,6 +66,11 @@ class Bucket:
         if parts.scheme != SCHEME or not parts.netloc or ".." in prefix.split("/"):
             raise BadInput("store.path", path, "a store is a folder or s3://bucket/prefix")
         return cls(parts.netloc, prefix)
+
+    @property
+    def impatient(self) -> "Bucket":
+        """The same bucket, for those who can come back later."""
+        return replace(self, patient=False)
 
     @property
     def uri(self) -> str:
@@ -146,7 +157,7 @@ class Bucket:
     def get(self, key: str) -> bytes | None:
         with self._answering(f"read {key}"):
             try:
-                return bytes(_client().get_object(Bucket=self.name, Key=self._key(key))["Body"].read())
+                return bytes(self._client.get_object(Bucket=self.name, Key=self._key(key))["Body"].read())
             except _client_error() as error:
                 if _code(error) in ABSENT:
                     return None
@@ -154,7 +165,7 @@ class Bucket:
 
     def put(self, key: str, content: bytes) -> None:
         with self._answering(f"write {key}"):
-            _client().put_object(Bucket=self.name, Key=self._key(key), Body=content)
+            self._client.put_object(Bucket=self.name, Key=self._key(key), Body=content)
 
     def put_new(self, key: str, content: bytes) -> str | None:
         """Write an object that is not there; its tag, or nothing where it is there."""
@@ -168,7 +179,7 @@ class Bucket:
         """An object's tag, and the seconds since it was written, both by the server's clock."""
         with self._answering(f"look at {key}"):
             try:
-                found = _client().head_object(Bucket=self.name, Key=self._key(key))
+                found = self._client.head_object(Bucket=self.name, Key=self._key(key))
             except _client_error() as error:
                 if _code(error) in ABSENT:
                     return None
@@ -180,7 +191,7 @@ class Bucket:
         """Delete an object; with a `tag`, only that one."""
         with self._answering(f"delete {key}"):
             try:
-                _client().delete_object(Bucket=self.name, Key=self._key(key), **({"IfMatch": tag} if tag else {}))
+                self._client.delete_object(Bucket=self.name, Key=self._key(key), **({"IfMatch": tag} if tag else {}))
             except _client_error() as error:
                 if _code(error) not in (*ABSENT, *UNMET):
                     raise
@@ -188,14 +199,14 @@ class Bucket:
     def names(self, start: str) -> list[str]:
         """The keys that begin with `start`, without the prefix."""
         with self._answering(f"list {start}"):
-            pages = _client().get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self._key(start))
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self._key(start))
             found = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         return [key[len(self._key("")) :] for key in found]
 
     def _put_if(self, key: str, content: bytes, **condition: str) -> str | None:
         with self._answering(f"write {key}"):
             try:
-                written = _client().put_object(Bucket=self.name, Key=self._key(key), Body=content, **condition)
+                written = self._client.put_object(Bucket=self.name, Key=self._key(key), Body=content, **condition)
                 return str(written["ETag"])
             except _client_error() as error:
                 if _code(error) not in (*UNMET, *ABSENT):
@@ -206,12 +217,12 @@ class Bucket:
 
     def _upload(self, file: Path, key: str) -> None:
         with self._answering(f"write {key}"):
-            _client().upload_file(str(file), self.name, self._key(key))
+            self._client.upload_file(str(file), self.name, self._key(key))
 
     def _download(self, key: str, file: Path) -> bool:
         with self._answering(f"read {key}"):
             try:
-                _client().download_file(self.name, self._key(key), str(file))
+                self._client.download_file(self.name, self._key(key), str(file))
             except _client_error() as error:
                 if _code(error) in ABSENT:
                     return False
@@ -223,6 +234,10 @@ class Bucket:
 
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
+
+    @property
+    def _client(self) -> Any:
+        return _client(**(PATIENT if self.patient else IMPATIENT))
 
     @contextmanager
     def _answering(self, what: str) -> Iterator[None]:
@@ -237,14 +252,13 @@ class Bucket:
 
 
 @cache
-def _client() -> Any:
+def _client(tries: int, read_seconds: int) -> Any:
     """One a process: making one takes a third of a second, and it serves all threads."""
     import boto3
     from botocore.config import Config
 
-    config = Config(
-        connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"mode": "standard", "max_attempts": TRIES}
-    )
+    retries = {"mode": "standard", "total_max_attempts": tries}
+    config = Config(connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, retries=retries)
     return boto3.session.Session().client(SCHEME, config=config)
 
 

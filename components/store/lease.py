@@ -56,8 +56,12 @@ class Lease:
         self._ended.set()
         self._thread.join()
         self._thread = None
-        if self._tag is not None:
-            self._bucket.take_out(self._key, self._tag)
+        if self._tag is None:
+            return
+        try:
+            self._bucket.impatient.take_out(self._key, self._tag)
+        except StoreUnavailable as error:
+            logger.warning("the lease %s ends by itself in %d seconds: %s", self._key, SECONDS_TO_LIVE, error)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -90,7 +94,7 @@ class Lease:
     def _beat(self) -> None:
         while self._tag is not None and not self._ended.wait(SECONDS_BETWEEN_BEATS):
             try:
-                self._tag = self._bucket.put_over(self._key, self._content(), self._tag)
+                self._tag = self._bucket.impatient.put_over(self._key, self._content(), self._tag)
             except StoreUnavailable as error:
                 logger.warning("the lease %s could not be kept for now: %s", self._key, error)
                 continue

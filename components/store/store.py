@@ -56,7 +56,7 @@ class Store:
         store.make_folder()
         store._clear_unfinished()
         if store.bucket:
-            store.bucket.check(f"unfinished/{_own_name('probe')}")
+            store.bucket.impatient.check(f"unfinished/{_own_name('probe')}")
         return store
 
     @classmethod

@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion sweep bench peers ui test test-faults test-kills check audit format lock clean
+.PHONY: recursion sweep bench peers ui test test-slow test-faults test-kills check audit format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
@@ -24,7 +24,10 @@ ui: .venv/made  ## browse the runs, figures, lineage and models
 	mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination $(CURDIR)/mlartifacts
 
 test: .venv/made  ## every quick test, in under ten minutes on two cores
-	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
+
+test-slow: .venv/made  ## whole studies that take minutes
+	pytest -m slow
 
 test-faults: .venv/made  ## real kills of real studies, real clusters, servers and power cuts: half an hour
 	pytest -m faults

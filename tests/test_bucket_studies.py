@@ -40,6 +40,11 @@ def machine(prepared: Place, folder: Path, path: str) -> PlaceInBucket:
     return PlaceInBucket(folder, path)
 
 
+def of_chains(place: Place) -> list[tuple[str, str]]:
+    """What was computed of the chains (the corpus a place may have been given)."""
+    return [one for one in place.computed() if one[0] != "corpus"]
+
+
 @pytest.fixture(scope="module")
 def to_bucket() -> Iterator[Line]:
     """The line to a bucket of this file's own, which goes into the environment."""
@@ -76,7 +81,7 @@ def test_a_bucket_that_is_away_for_half_a_minute_is_waited_for(
         output, errors = study.communicate(timeout=SECONDS)
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert place.numbers().equals(undisturbed.numbers())
-    assert sorted(place.computed()) == sorted(undisturbed.computed())
+    assert sorted(of_chains(place)) == sorted(of_chains(undisturbed))
     check_once(place.uri, "recursion", chains=1, generations=2)
 
 

@@ -205,6 +205,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(place, output):
     assert place.computed() == before
 
 
+@pytest.mark.slow
 def test_two_workers_a_chain_give_the_numbers_of_one_up_to_rounding(place, output, prepared, tmp_path):
     """DeepSpeed over two ranks, ZeRO 2; each samples and scores its share."""
     other = prepared.copy_to(tmp_path).take(place, "base")
@@ -236,6 +237,7 @@ def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(pre
     assert len(errors.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(
     place: Place, output: str, prepared: Place, tmp_path: Path
 ):

@@ -65,6 +65,7 @@ def test_the_same_command_again_computes_nothing_and_needs_no_cluster(
     assert [study.info.status for study in studies] == ["FINISHED"] * 2
 
 
+@pytest.mark.slow
 def test_a_longer_study_computes_only_the_generations_that_are_new(undisturbed: Place, prepared: Place, tmp_path: Path):
     place = prepared.copy_to(tmp_path).take(undisturbed, *CHAIN)
     ended = place.run(*TWO, "--generations", "2")
@@ -216,6 +217,7 @@ def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same
         assert place.numbers().equals(undisturbed.numbers())
 
 
+@pytest.mark.faults
 def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(prepared: Place, tmp_path: Path):
     place = prepared.copy_to(tmp_path)
     ended = place.run("--base.epochs", "0", "--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
@@ -225,7 +227,7 @@ def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(prepared: 
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGTERM])
 def test_an_interrupted_study_stops_cleanly_says_how_to_go_on_and_leaves_no_process(
     sent: int, prepared: Place, tmp_path: Path
 ):

@@ -163,6 +163,7 @@ def test_a_trial_that_was_computed_before_costs_nothing(place, client, monkeypat
     assert found["collapse"].tolist() == first["collapse"].tolist()
 
 
+@pytest.mark.slow
 def test_more_trials_later_run_only_those_that_are_new(place, client):
     before = place.computed()
     ended = place.run("--trials", str(TRIALS + 1), pipeline="sweep")
@@ -186,7 +187,8 @@ def test_another_search_space_under_the_same_name_is_refused_with_what_differs(p
     assert line.startswith("search.epochs = randint(1,3): the sweep language-smoke in this store was begun with")
 
 
-@pytest.mark.parametrize("phase", ["fit", pytest.param("sample", marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("phase", ["fit", "sample"])
 def test_killed_and_started_again_a_sweep_ends_with_the_numbers_of_one_that_ran_through(
     phase: str, place: Place, output: str, prepared: Place, tmp_path: Path
 ):

@@ -119,6 +119,7 @@ def test_two_objectives_have_a_front_and_a_regime_decides_whether_a_fraction_is_
     assert trials["pareto"].sum() >= 2
 
 
+@pytest.mark.slow
 def test_what_mlflow_did_not_come_to_hear_of_ended_trials_is_written_by_the_next_start(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

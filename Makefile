@@ -21,7 +21,7 @@ peers: .venv/made  ## the other engines that `make bench` then measures too: CTr
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
-	mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri $${MLFLOW_TRACKING_URI:-$(STORE)} --artifacts-destination $(CURDIR)/mlartifacts
+	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
 
 test: .venv/made  ## every quick test, in under ten minutes on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"

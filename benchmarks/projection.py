@@ -114,7 +114,7 @@ def memory(size: ModelSize, stage: int, workers: int, micro: int, precision: Pre
     """GB a GPU at the fullest moment of each part of a generation. Only while training is anything partitioned.
 
     The model is whole on every GPU before DeepSpeed partitions it, while it decodes (query, key and value weights lie
-    there twice; a bf16 decode is checked by an fp32 copy) and while it scores (a set's model is loaded beside the last one's).
+    there twice; a bf16 decode is checked by an fp32 copy) and while it scores.
     """
     weights, projections = parameter_count(size) / 1e9, 3 * size.layers * size.hidden_size**2 / 1e9
     scoring = TOKENS_AT_ONCE["cuda"] * (6 * size.hidden_size + 2 * size.ffn_size) / 1e9
@@ -123,7 +123,7 @@ def memory(size: ModelSize, stage: int, workers: int, micro: int, precision: Pre
         "fit": sum(fit_memory(size, stage, workers, micro).values()),
         "before partitioning": 4 * weights + (4 * weights / workers if stage else 0.0),
         "sample": checked + 4 * (weights + projections),
-        "measure": 4 * max(2 * weights, weights + scoring),
+        "measure": 4 * (weights + scoring),
     }
 
 

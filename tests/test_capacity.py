@@ -38,3 +38,10 @@ def test_as_many_groups_run_as_have_a_processor_for_each_worker_but_no_more_than
 def test_a_group_that_does_not_fit_even_once_is_refused(cpus, gpus, workers, message):
     with pytest.raises(BadInput, match=message):
         Capacity(cpus, gpus).groups(workers, None)
+
+
+def test_where_a_cluster_may_grow_what_is_asked_for_is_taken_at_its_word_and_who_asks_for_nothing_is_told_how():
+    empty = Capacity(0, 0, grows=True)
+    assert empty.groups(2, 5) == 5
+    with pytest.raises(BadInput, match=r"the cluster has 0 CPUs.*cluster\.concurrent_chains says how many"):
+        empty.groups(1, None)

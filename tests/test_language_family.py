@@ -1,5 +1,6 @@
 """The language family in the loop: what it trains on, writes and measures, and the guards around it."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,22 @@ def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_und
         }
         for name, value in expected.items():
             assert generation.metrics[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_one_model_at_a_time_is_in_memory_while_sets_are_scored(family, generations, tmp_path, monkeypatch):
+    """A second one beside it would double the memory that a card needs for a large model."""
+    alive, load = weakref.WeakSet(), opt.load
+
+    def loaded(folder: Path):
+        assert not alive, "the last set's model is still there"
+        alive.add(model := load(folder))
+        return model
+
+    monkeypatch.setattr(opt, "load", loaded)
+    fitted, sampled = (generations[0].directories[phase] for phase in ("fit", "sample"))
+    found = family.measure(fitted, sampled, fitted, tmp_path, Step(0, np.random.SeedSequence(0)))
+    assert not alive
+    assert {name: generations[0].metrics[name] for name in found} == found
 
 
 def test_the_cost_of_every_generation_is_among_its_metrics(generations):

@@ -156,6 +156,10 @@ def test_sharded_weights_will_do_while_all_shards_are_there(folder: Path) -> Non
     shards[0].unlink()
     with pytest.raises(BadInput, match=r"a file that model.safetensors.index.json names is missing"):
         check(str(folder))
+    for broken in ("{", "[]", "{}", '{"weight_map": []}'):
+        (folder / "model.safetensors.index.json").write_text(broken)
+        with pytest.raises(BadInput, match=r"model\.safetensors\.index\.json has no weight_map"):
+            check(str(folder))
 
 
 def without_weights(folder: Path) -> None:

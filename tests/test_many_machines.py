@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import transformers
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.hosts import PORT, Host, hosts, wait_for_port
 from tests.s3 import BUCKET, S3, s3
@@ -39,22 +40,24 @@ class Cluster:
     def address(self) -> str:
         return f"{self.machines[0].address}:{PORT}"
 
-    def start_head(self) -> subprocess.Popen[str]:
+    def start_head(self, *options: str, **environment: str) -> subprocess.Popen[str]:
         head = self._ray(
             self.machines[0],
             "--head",
             f"--port={PORT}",
             "--include-dashboard=false",
             f"--temp-dir={self.temporary}/ray",
+            *options,
+            **environment,
         )
         wait_for_port(self.machines[0].address, PORT, head)
         return head
 
     def join(self, machine: Host, **environment: str) -> subprocess.Popen[str]:
-        return self._ray(machine, f"--address={self.address}", **environment)
+        return self._ray(machine, f"--address={self.address}", "--num-cpus=1", **environment)
 
     def _ray(self, machine: Host, *options: str, **environment: str) -> subprocess.Popen[str]:
-        fixed = ("--block", f"--node-ip-address={machine.address}", "--num-cpus=1", "--object-store-memory=100000000")
+        fixed = ("--block", f"--node-ip-address={machine.address}", "--object-store-memory=100000000")
         return machine.start(
             [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *fixed], self.environment | environment
         )
@@ -103,17 +106,23 @@ class Cluster:
 
 @contextmanager
 def cluster(count: int) -> Iterator[Cluster]:
+    with network(count) as made:
+        made.start_head("--num-cpus=1")
+        for machine in made.machines[1:]:
+            made.join(machine)
+        made.wait_for_nodes(count)
+        yield made
+
+
+@contextmanager
+def network(count: int) -> Iterator[Cluster]:
+    """The machines, on which nothing of Ray runs yet."""
     temporary = Path(f"/tmp/rc{secrets.token_hex(3)}")  # a socket's path is short
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_", "MLFLOW_"))}
     with hosts(count, [temporary]) as (here, machines), s3(here) as bucket:
         environment = inherited | token | bucket.environment | {"GLOO_SOCKET_IFNAME": "eth0"}
-        made = Cluster(here, machines, environment, temporary, bucket)
-        made.start_head()
-        for machine in machines[1:]:
-            made.join(machine)
-        made.wait_for_nodes(count)
-        yield made
+        yield Cluster(here, machines, environment, temporary, bucket)
     temporary.rmdir()
 
 
@@ -232,6 +241,51 @@ def test_a_machine_that_loses_power_and_comes_back_costs_no_result(two: Cluster,
         output, errors = study.communicate(timeout=SECONDS)
     assert study.returncode == 0, output[-2000:] + errors[-2000:]
     assert "a worker died" in output
+    ended = alone.run(*TWO_CHAINS)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert place.numbers().equals(alone.numbers())
+
+
+def test_a_cluster_scaled_to_zero_grows_when_a_study_asks_for_chains(prepared: Place, tmp_path: Path):
+    """Ray's own autoscaler; the machines that it brings are processes beside the head."""
+    alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "grown")
+    store = ("--store.path", str(place.store))
+    with network(1) as one:
+        growing = {
+            "cluster_name": "grows",
+            "max_workers": 2,
+            "idle_timeout_minutes": 5,
+            "provider": {
+                "type": "fake_multinode",
+                "gcs_address": one.address,
+                "head_node_id": FAKE_HEAD_NODE_ID,
+                "launch_multiple": True,
+            },
+            "available_node_types": {
+                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                "machine": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+            },
+            "head_node_type": "ray.head.default",
+        }
+        (tmp_path / "autoscaler.json").write_text(json.dumps(growing))
+        one.start_head(
+            "--num-cpus=0",
+            f"--autoscaling-config={tmp_path / 'autoscaler.json'}",
+            RAY_FAKE_CLUSTER="1",
+            AUTOSCALER_UPDATE_INTERVAL_S="1",
+            RAY_enable_autoscaler_v2="1",
+            RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,
+            RAY_OVERRIDE_NODE_ID_FOR_TESTING=FAKE_HEAD_NODE_ID,
+        )
+        one.wait_for_nodes(1)
+        refused = one.run(place, *TWO_CHAINS, *store)
+        assert refused.returncode == 2, refused.stderr
+        (line,) = refused.stderr.strip().splitlines()
+        assert "the cluster has 0 CPUs" in line
+        assert "cluster.concurrent_chains" in line
+        ended = one.run(place, *TWO_CHAINS, *store, "--cluster.concurrent_chains", "2")
+        assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+        one.wait_for_nodes(3)
     ended = alone.run(*TWO_CHAINS)
     assert ended.returncode == 0, ended.stderr[-2000:]
     assert place.numbers().equals(alone.numbers())

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 from torch.utils.cpp_extension import get_default_build_root
@@ -265,6 +266,33 @@ def test_a_preset_that_was_changed_between_stop_and_start_says_what_differs_and_
 
 
 @pytest.mark.faults
+@pytest.mark.faults
+@pytest.mark.parametrize("times", [1, 2])
+def test_where_rays_node_does_not_come_up_it_is_started_a_second_time_and_then_given_up_in_a_line(
+    times: int, prepared: Place, tmp_path: Path
+):
+    """Its raylet hangs before it could say that it is there, as on a machine that is far too busy."""
+    place, hung = prepared.copy_to(tmp_path), set()
+    with place.start(pipeline="gaussian") as study:
+        while study.poll() is None:
+            for process in psutil.Process(study.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if len(hung) < times and process.pid not in hung and process.name() == "raylet":
+                        process.suspend()
+                        hung.add(process.pid)
+            time.sleep(0.02)
+        _, errors = study.communicate()
+        assert left_of(place) == []
+    assert len(hung) == times
+    assert "Traceback" not in errors
+    if times == 1:
+        assert study.returncode == 0, errors
+    else:
+        assert study.returncode == 1
+        (line,) = errors.strip().splitlines()
+        assert line.startswith("Ray could not start within a minute")
+
+
 def test_what_a_worker_killed_while_it_loaded_deepspeed_left_behind_holds_nobody_up():
     """torch's own guard of a compilation is a file that its holder takes out, if it lives."""
     (built,) = Path(get_default_build_root()).glob("*/deepspeed_shm_comm")

@@ -95,7 +95,10 @@ class Pool:
         """A group ended before its time: what it had in hand is begun again, or has failed. Whether to start another."""
         name, cause = ray.get(self.board.lost.remote(group)), _cause(error, self.crew.storage)
         self._losses[name or slot] += 1
-        again = isinstance(cause, (TrainingFailedError, StoreUnavailable)) and self._losses[name or slot] <= self.crew.max_failures
+        again = (
+            isinstance(cause, (TrainingFailedError, StoreUnavailable))
+            and self._losses[name or slot] <= self.crew.max_failures
+        )
         if name and again:
             self.messages.put({"work": name, "retry": self._losses[name], "error": last_line(cause)})
             ray.get(self.board.post_again.remote(name))

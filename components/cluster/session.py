@@ -56,7 +56,10 @@ class Capacity:
             return most
         if workers > self.workers:
             kind = "GPUs" if self.gpus else "CPUs"
-            raise BadInput("train.workers", workers, f"the cluster has {self.workers} {kind}, a worker needs one each")
+            remedy = f"the cluster has {self.workers} {kind}, a worker needs one each"
+            if self.grows:
+                remedy += "; if it grows when asked, cluster.concurrent_chains says how many chains to ask for"
+            raise BadInput("train.workers", workers, remedy)
         return min(self.workers // workers, most or self.workers)
 
 

@@ -127,12 +127,20 @@ def _has_weights(files: Iterable[str]) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model, or nothing where one is missing."""
+    """The safetensors files of a model, or nothing where one is missing.
+
+    Raises:
+        BadInput: the index of its shards names none.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
         return []
-    names = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+    try:
+        names = {str(name) for name in json.loads((folder / INDEX).read_text())["weight_map"].values()}
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        remedy = f"its {INDEX} has no weight_map as save_pretrained writes it; copy it again"
+        raise BadInput("model.name", folder, remedy) from None
     return sorted(folder / name for name in names) if all((folder / name).is_file() for name in names) else []
 
 

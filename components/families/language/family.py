@@ -180,9 +180,8 @@ class LanguageFamily:
         total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
         losses: dict[str, np.ndarray] = {}
         for name, (folder, blocks) in sets.items():
-            model = opt.load(folder / "model").to(device()).eval()
             part = blocks[peers.share(len(blocks))]
-            losses[name] = token_losses(model, part, progress=_further(step.progress, seen, total))
+            losses[name] = _losses_under(folder / "model", part, _further(step.progress, seen, total))
             seen += len(part)
         parts = gathered(losses, peers)
         if parts is None:
@@ -299,6 +298,11 @@ def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarr
     if parts is None:
         return None
     return {key: np.concatenate([one[key] for one in parts]) for key in part}
+
+
+def _losses_under(folder: Path, blocks: np.ndarray, progress: Progress) -> np.ndarray:
+    """Token losses under a saved model, which is gone from memory before the next one is loaded."""
+    return token_losses(opt.load(folder).to(device()).eval(), blocks, progress=progress)
 
 
 def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 
 from components.recursion.family import GuardFailure
 from components.recursion.loop import make_chain, run_chain, stored_generations
-from components.recursion.rows import compose_rows, gather_rows
+from components.recursion.rows import appended, compose_rows, gather_rows
 from components.regimes import Regime
 from components.store import Store
 from tests.journal import computed
@@ -235,3 +235,12 @@ def test_the_store_says_of_every_generation_where_its_phases_lie(store):
     generations = run(store, generations=1)
     record = json.loads((store.root / "chains" / generations[0].chain.identity / "generation-001.json").read_text())
     assert record["phases"]["fit"] == generations[1].directories["fit"].name
+
+
+def test_room_for_rows_to_come_is_zeros_and_not_what_else_was_in_memory():
+    """It is saved with the chain; and the same chain is to leave the very same files."""
+    secret = [np.full(6, 7.0) for _ in range(100)]
+    del secret
+    for width in range(1, 6):
+        history = appended(np.ones((1, width)), np.ones((1, width + 1)), width)
+        assert history.tolist() == [[1.0] * (2 * width + 1) + [0.0] * (2 * width - 1)]

@@ -35,10 +35,11 @@ def gather_rows(
 def appended(history: np.ndarray, newest: np.ndarray, used: int) -> np.ndarray:
     """`history` (..., capacity) with `newest` (..., n) from place `used` on; in place while there is room, else twice as wide.
 
-    The older history is not read again, so its owner need not keep it as it was.
+    The older history is not read again, so its owner need not keep it as it was. The room is zeros: it is saved with the
+    rest, and must not hold what else was in this process's memory.
     """
     end = used + newest.shape[-1]
     while end > history.shape[-1]:
-        history = np.concatenate([history, np.empty_like(history)], axis=-1)
+        history = np.concatenate([history, np.zeros_like(history)], axis=-1)
     history[..., used:end] = newest
     return history

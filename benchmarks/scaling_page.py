@@ -1,6 +1,6 @@
 """`python -m benchmarks.scaling_page`: fills the tables of docs/scaling.md and draws its figures.
 
-What was measured comes out of `benchmarks/results/scaling.json`; all else is projected here, without a GPU.
+What was measured comes out of `benchmarks/results/scaling.json` and `tracking.json`; all else is projected here, without a GPU.
 """
 
 import json
@@ -41,6 +41,7 @@ from components.figures.style import CONDITION_COLOURS, FONT, dress, log_axis, p
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 MEASURED = Path(__file__).parent / "results" / "scaling.json"
+TRACKING = Path(__file__).parent / "results" / "tracking.json"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 GPUS = (1, 10, 100)
 ALL_GPUS = (1, 2, 3, 5, 8, 10, 16, 20, 30, 40, 60, 80, 100)
@@ -83,6 +84,17 @@ def measured() -> str:
         numbers = [(name, f"{value:,.3g}") for name, value in row.items() if name != "what"]
         lines.append(markdown([row["what"], ""], numbers))
     return "\n\n".join(lines)
+
+
+def tracking() -> str:
+    content = json.loads(TRACKING.read_text())
+    where = f"{content['machine']}, {content['date']}, commit {content['commit']}."
+    numbers = ("seconds a generation", "requests a generation", "requests a second")
+    rows = [
+        [row["what"], *(f"{row[name]:,.3g}" if name in row else "-" for name in numbers)]
+        for row in content["results"][1:]
+    ]
+    return f"{where}\n\n{markdown(['where, and studies at once', *numbers], rows)}"
 
 
 def assumptions() -> str:
@@ -286,6 +298,7 @@ def limits_figure() -> Figure:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "measured": measured,
+    "tracking": tracking,
     "assumptions": assumptions,
     "phases": phases,
     "hours": hours,

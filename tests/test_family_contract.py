@@ -14,7 +14,7 @@ from components.recursion.loop import make_chain, run_chain, stored_generations
 from components.recursion.records import Chain, Generation
 from components.recursion.trajectory import load
 from components.regimes import REAL, Regime
-from components.store import Store
+from components.store import Store, read_manifest
 from tests.families import CHAINS, EVERY, IN_FOLDERS, IN_MEMORY, ROWS, autoencoder
 
 REGIMES = [Regime("replace"), Regime("replace", 0.3), Regime("subsample"), Regime("accumulate")]
@@ -59,6 +59,33 @@ def test_a_chain_resumed_midway_is_the_chain_that_was_never_stopped(build: Calla
     assert numbers(resumed) == numbers(expected)
     assert last_model(chain, resumed, parted) == last_model(chain, expected, whole)
     assert numbers(list(stored_generations(chain, family, parted, 2))) == numbers(expected)
+
+
+def written(store: Store) -> dict[str, str]:
+    """The digest of every file of every phase, by kind, identity and name."""
+    found = {}
+    for manifest in store.root.glob("*/*/manifest.json"):
+        files = read_manifest(manifest.parent)["files"]
+        found |= {f"{manifest.parent.relative_to(store.root)}/{name}": entry["sha256"] for name, entry in files.items()}
+    return found
+
+
+@every_family
+@pytest.mark.parametrize("regime", [Regime("replace", 0.3), Regime("accumulate")], ids=["replace", "accumulate"])
+def test_the_same_chain_leaves_the_very_same_files_in_any_store(
+    regime: Regime, build: Callable[[Path], Any], tmp_path: Path
+):
+    """Whatever else this process's memory held before: none of it is saved."""
+    family = build(tmp_path)
+    chain = chain_of(family, regime)
+    stores = [Store.open(str(tmp_path / name)) for name in ("first", "second")]
+    for value, store in enumerate(stores, 1):
+        garbage = [np.full(size, float(value)) for size in range(1, 400) for _ in range(4)]
+        del garbage
+        run(chain, family, store, 2)
+    first, second = map(written, stores)
+    assert first == second
+    assert first
 
 
 @every_family

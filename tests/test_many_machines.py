@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -246,28 +247,36 @@ def test_a_machine_that_loses_power_and_comes_back_costs_no_result(two: Cluster,
     assert place.numbers().equals(alone.numbers())
 
 
+def growing(address: str) -> dict[str, Any]:
+    """An autoscaler's configuration: up to two machines of a CPU each, which Ray's own test provider brings."""
+    provider = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+    commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    return {
+        "cluster_name": "grows",
+        "max_workers": 2,
+        "idle_timeout_minutes": 5,
+        "provider": {
+            "type": "external",
+            "module": provider,
+            "gcs_address": address,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
+        },
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "machine": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
+        },
+        "head_node_type": "ray.head.default",
+        **{f"{name}_commands": [] for name in commands},
+    }
+
+
 def test_a_cluster_scaled_to_zero_grows_when_a_study_asks_for_chains(prepared: Place, tmp_path: Path):
     """Ray's own autoscaler; the machines that it brings are processes beside the head."""
     alone, place = prepared.copy_to(tmp_path / "alone"), prepared.copy_to(tmp_path / "grown")
     store = ("--store.path", str(place.store))
     with network(1) as one:
-        growing = {
-            "cluster_name": "grows",
-            "max_workers": 2,
-            "idle_timeout_minutes": 5,
-            "provider": {
-                "type": "fake_multinode",
-                "gcs_address": one.address,
-                "head_node_id": FAKE_HEAD_NODE_ID,
-                "launch_multiple": True,
-            },
-            "available_node_types": {
-                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-                "machine": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
-            },
-            "head_node_type": "ray.head.default",
-        }
-        (tmp_path / "autoscaler.json").write_text(json.dumps(growing))
+        (tmp_path / "autoscaler.json").write_text(json.dumps(growing(one.address)))
         one.start_head(
             "--num-cpus=0",
             f"--autoscaling-config={tmp_path / 'autoscaler.json'}",

@@ -267,6 +267,14 @@ def growing(address: str) -> dict[str, Any]:
             "machine": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2},
         },
         "head_node_type": "ray.head.default",
+        "auth": {"ssh_user": "nobody"},
+        "docker": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        "cluster_synced_files": [],
+        "rsync_exclude": [],
+        "rsync_filter": [],
+        "upscaling_speed": 1.0,
         **{f"{name}_commands": [] for name in commands},
     }
 

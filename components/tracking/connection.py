@@ -75,13 +75,23 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
         client = MlflowClient(tracking_uri=uri)
         launcher = _launcher(client)
         experiment = _experiment(client, uri, settings, entry_point, launcher)
-        if EXPERIMENT_KIND not in experiment.tags:  # else the UI opens with its pages for language agents
-            client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development")
+        _name_kind(client, experiment)
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = without_password(str(error).splitlines()[0], uri)[:300]
         raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error
     os.environ.pop("MLFLOW_RUN_ID", None)
     return Tracking(client, uri, experiment, entry_point, settings.models, launcher)
+
+
+def _name_kind(client: MlflowClient, experiment: Experiment) -> None:
+    """Without its kind the UI opens an experiment with its pages for language agents."""
+    if EXPERIMENT_KIND in experiment.tags:
+        return
+    try:
+        client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_KIND, "custom_model_development")
+    except MlflowException:  # of studies that start at the same moment, the database refuses all but one
+        if EXPERIMENT_KIND not in client.get_experiment(experiment.experiment_id).tags:
+            raise
 
 
 @contextmanager

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
-from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+from components.measures.diversity import (
+    compression_ratio,
+    distinct_n,
+    distinct_n_per_sequence,
+    ngram_entropy,
+    repetition_4,
+    share_found,
+    vocabulary_coverage,
+)
 from components.measures.spread import QUANTILES, spread
 
 small_ids = st.integers(0, 3)
@@ -105,3 +114,39 @@ def test_the_spread_over_chains_has_numpys_mean_and_quantiles(count: int) -> Non
     assert numbers.pop("error/mean") == pytest.approx(values.mean())
     expected = {f"error/{name}": np.quantile(values, quantile) for name, quantile in QUANTILES.items()}
     assert numbers == pytest.approx(expected)
+
+
+@settings(max_examples=200)
+@given(blocks=blocks_of_ids, n=st.integers(1, 5))
+def test_distinct_n_per_sequence_is_the_mean_of_counting_each(blocks: np.ndarray, n: int) -> None:
+    shares = [len(set(found)) / len(found) for row in blocks if (found := ngrams(row, n))]
+    expected = float(np.mean(shares)) if shares else math.nan
+    assert distinct_n_per_sequence(blocks, n) == pytest.approx(expected, nan_ok=True)
+
+
+@settings(max_examples=200)
+@given(blocks=blocks_of_ids, n=st.integers(1, 5))
+def test_the_entropy_of_ngrams_is_scipys_of_their_counts(blocks: np.ndarray, n: int) -> None:
+    counted = Counter(ngram for sequence in blocks for ngram in ngrams(sequence, n))
+    expected = stats.entropy(list(counted.values())) if counted else math.nan
+    assert ngram_entropy(blocks, n) == pytest.approx(expected, nan_ok=True, abs=1e-12)
+
+
+@settings(max_examples=200)
+@given(
+    pair=st.integers(1, 9).flatmap(lambda width: st.tuples(*[hnp.arrays(np.int32, (3, width), elements=small_ids)] * 2))
+)
+def test_what_was_copied_is_what_a_set_of_tuples_holds(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    synthetic, reference = pair
+    known = {ngram for row in reference for ngram in ngrams(row, 3)}
+    own = [ngram for row in synthetic for ngram in ngrams(row, 3)]
+    expected = float(np.mean([ngram in known for ngram in own])) if own else math.nan
+    assert share_found(synthetic, reference, 3) == pytest.approx(expected, nan_ok=True)
+
+
+def test_text_that_repeats_itself_compresses_more_and_the_ratio_is_bytes_over_bytes() -> None:
+    random = np.random.default_rng(0)
+    noise = ["".join("abcdefghijklmnop"[letter] for letter in random.integers(0, 16, 60)) for _ in range(200)]
+    assert 1.6 < compression_ratio(noise) < 2  # letters that cannot be foreseen: four bits each at best
+    assert compression_ratio([noise[0]] * 200) > 50
+    assert math.isnan(compression_ratio([]))

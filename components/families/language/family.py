@@ -29,14 +29,23 @@ from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.deepspeed_engine import DeepSpeedEngine
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
-from components.measures.diversity import distinct_n, repetition_4, vocabulary_coverage
+from components.measures.diversity import (
+    compression_ratio,
+    distinct_n,
+    distinct_n_per_sequence,
+    ngram_entropy,
+    repetition_4,
+    share_found,
+    vocabulary_coverage,
+)
+from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
 from components.recursion.family import GuardFailure, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime
 from components.store import MANIFEST, read_manifest
 
-FORMATS = {"fit": 1, "sample": 1, "measure": 1}
+FORMATS = {"fit": 1, "sample": 1, "measure": 2}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 
 GUARDED_PROMPTS = 2
@@ -188,12 +197,16 @@ class LanguageFamily:
             return {}
         scores = pd.concat(_scores(name, parts[name]) for name in sets)
         scores.to_parquet(out / "scores.parquet", index=False)
-        return self._metrics(parts["test"], scores, sets["synthetic"][1])
+        texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
+        return self._metrics(parts["test"], scores, sets["synthetic"][1], texts)
 
-    def _metrics(self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray) -> dict[str, float]:
+    def _metrics(
+        self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray, texts: list[str]
+    ) -> dict[str, float]:
         under_generation0 = scores.loc[scores["set"] == "synthetic", "perplexity"]
         mean, deviation = sequence_perplexity(test)
-        return {
+        real, zipf = self.corpus.train, zipf_exponent(synthetic)
+        found = {
             "test/perplexity": perplexity(test, self.corpus.test),
             "test/perplexity_without_separator": perplexity(test, self.corpus.test, self.corpus.separator),
             "test/sequence_perplexity_mean": mean,
@@ -202,9 +215,19 @@ class LanguageFamily:
             "synthetic/perplexity_under_generation0_median": float(under_generation0.median()),
             "synthetic/perplexity_under_generation0_p99": float(under_generation0.quantile(0.99)),
             **{f"synthetic/distinct_{n}": distinct_n(synthetic, n) for n in (1, 2, 3)},
+            **{f"synthetic/distinct_{n}_per_sequence": distinct_n_per_sequence(synthetic, n) for n in (1, 2, 3)},
             "synthetic/repetition_4": repetition_4(synthetic),
-            "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, self.corpus.train),
+            "synthetic/compression_ratio": compression_ratio(texts),
+            **{f"synthetic/entropy_{n}": ngram_entropy(synthetic, n) for n in (1, 2)},
+            "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, real),
+            "synthetic/rare_token_mass": rare_token_mass(synthetic, real),
+            **{f"synthetic/kl_real_{n}": kl_to_real(synthetic, real, n) for n in (1, 2)},
+            "synthetic/zipf_exponent": zipf.exponent,
+            "synthetic/zipf_exponent_low": zipf.low,
+            "synthetic/zipf_exponent_high": zipf.high,
+            "synthetic/found_in_real_8": share_found(synthetic, real, 8),
         }
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def _guard_blocks(self, tokens: np.ndarray) -> None:
         if tokens.shape != self.corpus.train.shape:

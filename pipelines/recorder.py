@@ -16,7 +16,7 @@ import pandas as pd
 from components import tracking
 from components.figures.report import write_report
 from components.figures.samples import Sample
-from components.figures.table import readable
+from components.figures.table import readable, verdicts_table
 from components.recursion.records import Generation
 from components.store import Store
 from components.terminal import StudyProgress, console, print_table
@@ -75,24 +75,31 @@ class Recorder:
         captions: Mapping[str, str],
         samples: Callable[[], list[Sample]] = list,
         summary: Mapping[str, float] | None = None,
+        derived: Callable[[], pd.DataFrame] = pd.DataFrame,
+        judge: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
     ) -> None:
         """Closing table, figures and report of what was finished; ends the study's run with `summary` as its numbers.
 
         `table` and `draw` make the family's closing table and figures (into a folder) out of the study's tidy numbers;
-        `captions` say what the figures show, by name.
+        `captions` say what the figures show, by name. `derived`: tidy numbers that take several phases together. `judge`
+        makes the scorecard out of all of them.
         """
-        metrics = self.metrics()
+        metrics = pd.concat([self.metrics(), derived()], ignore_index=True)
+        card = judge(metrics) if judge else None
         closing = readable(table(metrics))
         print_table(title, closing)
+        if card is not None:
+            print_table("Scorecard", verdicts_table(card))
         self.outbox.flush()
         with TemporaryDirectory() as folder:
             figures = draw(metrics, Path(folder) / "figures")
             report = Path(folder) / "report.html"
-            write_report(report, title, settings, closing, figures, captions, samples())
+            write_report(report, title, settings, closing, figures, captions, samples(), scorecard=card)
             tracking.close_study(
                 self.study,
                 status,
                 metrics=metrics,
+                tables={} if card is None else {"scorecard": card},
                 figures=Path(folder) / "figures",
                 report=report,
                 summary=summary,

@@ -21,7 +21,10 @@ from components.families.language.family import LanguageFamily
 from components.figures import CAPTIONS, save_all
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
+from components.measures.tails import share_beyond
 from components.recursion.records import Generation
+from components.scorecard import language_claims, numbers, scorecard
+from components.scorecard.claims import TAIL
 from components.store import Store
 from components.terminal import StudyProgress, chain_name
 from pipelines.recorder import Recorder
@@ -93,6 +96,8 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
             CAPTIONS,
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
             zero_shot,
+            lambda: _tails(_scores(finished)),
+            lambda metrics: scorecard(language_claims(numbers(metrics, _chain_settings(finished)))),
         )
     if failed:
         raise failed
@@ -130,6 +135,21 @@ def _scores(generations: Sequence[Generation]) -> pd.DataFrame:
         for generation in generations
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _tails(scores: pd.DataFrame) -> pd.DataFrame:
+    """Tidy numbers: each generation's share of samples beyond what real text has under the same generation 0."""
+    rows = []
+    for (condition, seed), chain in scores.groupby(["condition", "seed"], sort=False):
+        real = chain.loc[chain["set"] == "real", "perplexity"].to_numpy()
+        for generation, written in chain[chain["set"] == "synthetic"].groupby("generation"):
+            rows.append((condition, seed, generation, TAIL, share_beyond(written["perplexity"].to_numpy(), real)))
+    return pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"])
+
+
+def _chain_settings(generations: Sequence[Generation]) -> dict[str, dict[str, object]]:
+    """Of each condition; its chains differ in nothing but the seed."""
+    return {one.chain.condition: one.chain.settings for one in generations}
 
 
 def samples_page(generation: Generation, family: LanguageFamily) -> Mapping[str, Path | str]:

@@ -33,6 +33,7 @@ from components.figures.report import write_report
 from components.figures.samples import Sample, samples_markdown
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
+from components.scorecard import Claim, scorecard
 from components.store import Store
 from components.tracking.studies import _as_text
 from pipelines.recursion import samples_page
@@ -86,6 +87,7 @@ def test_nothing_on_the_report_is_read_as_html(tmp_path: Path):
     (tmp_path / "figure.png").write_bytes(b"\x89PNG")
     (tmp_path / "figure.html").write_text("")
     figures = [tmp_path / "figure.png", tmp_path / "figure.html"]
+    claims = [Claim(one, one, one, one, 0.1, {0: 1.0, 1: 1.2}) for one in HOSTILE]
     path = write_report(
         tmp_path / "report.html",
         everything,
@@ -96,6 +98,7 @@ def test_nothing_on_the_report_is_read_as_html(tmp_path: Path):
         samples,
         HOSTILE,
         everything,
+        scorecard(claims),
     )
     page = Page(path.read_text("utf-8"))
     assert not {"script", "svg", "textarea", "span", "iframe", "object", "form"} & {tag for tag, _ in page.elements}

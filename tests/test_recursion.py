@@ -34,6 +34,11 @@ METRICS = {
     "synthetic/distinct_3",
     "synthetic/repetition_4",
     "synthetic/vocabulary_coverage",
+    "synthetic/compression_ratio",
+    "synthetic/entropy_2",
+    "synthetic/rare_token_mass",
+    "synthetic/kl_real_2",
+    "synthetic/found_in_real_8",
     "seconds/fit",
     "seconds/sample",
     "seconds/measure",
@@ -105,6 +110,20 @@ def test_the_study_holds_its_settings_numbers_figures_and_report(client):
     assert list(frame.columns) == ["condition", "seed", "generation", "metric", "value"]
     assert set(frame["metric"]) >= METRICS
     assert len(frame.groupby(["condition", "seed", "generation"])) == 4
+    assert "synthetic/beyond_real_p99" in set(frame["metric"])
+
+
+def test_the_study_ends_with_a_scorecard_of_the_papers_claims(client, output):
+    (study,) = runs(client, "study")
+    card = pd.read_parquet(client.download_artifacts(study.info.run_id, "scorecard.parquet"))
+    assert {"claim", "estimate", "low", "high", "verdict", "seeds", "definition"} <= set(card.columns)
+    assert card["seeds"].isin([0, 2]).all()  # two seeds ran; what needs a condition that did not has none
+    rises = card[card["claim"].str.startswith("Perplexity on real data rises")].iloc[0]
+    assert rises["low"] < rises["estimate"] < rises["high"]
+    page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text("utf-8")
+    assert "<h2>Scorecard</h2>" in page
+    assert all(claim in page for claim in card["claim"])
+    assert "Scorecard" in output
 
 
 def test_chains_nest_under_the_study_and_generations_under_their_chain(client):

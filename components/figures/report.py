@@ -1,7 +1,7 @@
 """report.html of a study: what was run, the closing table, the figures and the samples, in one self-contained page."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from components.config import dotted
 from components.figures.samples import Sample, visible
 from components.figures.style import short
+from components.figures.table import verdicts_table
 
 PROMPTS = 2
 
@@ -25,6 +26,7 @@ def write_report(
     samples: Sequence[Sample] = (),
     sentences: Sequence[str] = (),
     note: str = "mean ± standard deviation over seeds; seconds of all seeds together",
+    scorecard: pd.DataFrame | None = None,
 ) -> Path:
     """Write the page to `path` and return it.
 
@@ -32,7 +34,7 @@ def write_report(
     text (`readable`). `figures` are the files drawn, `captions` the
     words to them by name: pictures are embedded, interactive pages
     linked as `figures/<name>.html`. Of `samples`, the first two prompts are shown, generations side by side. `sentences`
-    come before the table, `note` after it.
+    come before the table, `note` after it. `scorecard` (of `components.scorecard`) comes first of all.
     """
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
@@ -45,10 +47,16 @@ def write_report(
         figures=[_figure(figure, figures, captions) for figure in figures if figure.suffix == ".png"],
         prompts=_by_prompt(samples),
         sentences=list(sentences),
+        verdicts=[] if scorecard is None else _verdicts(scorecard),
         note=note,
     )
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _verdicts(card: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    shown = verdicts_table(card).rename(columns={"difference (95 % interval)": "difference"})
+    return shown.assign(definition=card["definition"], seeds=card["seeds"], agree=card["agree"]).to_dict("records")
 
 
 def _shown(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

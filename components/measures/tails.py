@@ -13,6 +13,7 @@ from scipy import optimize
 from components.measures.diversity import different, ngram_codes
 
 RARE = 0.01
+BEYOND = 0.99
 SMOOTHING = 0.5
 NORMAL_975 = 1.959963984540054
 
@@ -58,6 +59,14 @@ def _smoothed(found: NDArray[np.int64], counts: NDArray[np.int64], occurring: ND
     weights = np.full(len(occurring), SMOOTHING)
     weights[np.searchsorted(occurring, found)] += counts
     return weights / weights.sum()
+
+
+def share_beyond(synthetic: NDArray[np.floating], real: NDArray[np.floating], quantile: float = BEYOND) -> float:
+    """Share of synthetic sequences whose perplexity is beyond this quantile of the real sequences', both under one model.
+
+    The long tail of figure 11; real text's own share is 1 - `quantile`. nan without sequences.
+    """
+    return float((synthetic > np.quantile(real, quantile)).mean()) if synthetic.size and real.size else float("nan")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""The scorecard finds what was put into a study's numbers, says what it cannot tell, and what was not run."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.figures.table import verdicts_table
+from components.scorecard import NOT_RUN, language_claims, numbers, scorecard
+
+SEEDS, GENERATIONS = range(4), range(4)
+RISES = "Perplexity on real data rises with the generations"
+LIKELIER = "Under generation 0 the bulk of what is written becomes more likely"
+TAIL = "Text appears that generation 0 would hardly have written"
+FIRST = "The tail goes before the bulk"
+KEEPING = "Keeping 10% real data lessens the rise"
+PENALTY = "A repetition penalty makes the rise worse"
+
+
+def settings(fraction: float = 0.0, penalty: float = 1.0, epochs: int = 3, start: str = "pretrained") -> dict:
+    return {
+        "regime": {"name": "replace", "real_fraction": fraction},
+        "start": start,
+        "data": {"training": "a"},
+        "fit": {"epochs": epochs},
+        "sample": {"num_beams": 5, "repetition_penalty": penalty},
+    }
+
+
+def study(conditions: dict[str, dict], rises: dict[str, float], noise: float = 0.01, seeds=SEEDS) -> pd.DataFrame:
+    """Tidy metrics: log perplexity rises by so much a generation, half of it under generation 0; rare tokens halve each time."""
+    random, rows = np.random.default_rng(0), []
+    for condition in conditions:
+        for seed in seeds:
+            for generation in GENERATIONS:
+                found = {
+                    "test/perplexity": np.exp(3 + rises[condition] * generation + random.normal(0, noise)),
+                    "synthetic/perplexity_under_generation0_median": np.exp(2 - rises[condition] * generation / 2),
+                    "synthetic/beyond_real_p99": 0.01 + 0.02 * generation + random.normal(0, 0.001),
+                    "synthetic/rare_token_mass": 0.01 * 0.5**generation,
+                    "synthetic/entropy_1": 6 - 0.1 * generation,
+                }
+                rows += [(condition, seed, generation, *one) for one in found.items()]
+    return pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"])
+
+
+def card_of(metrics: pd.DataFrame, conditions: dict[str, dict]) -> pd.DataFrame:
+    return scorecard(language_claims(numbers(metrics, conditions))).set_index("claim")
+
+
+@pytest.fixture
+def paper() -> dict[str, dict]:
+    return {"none": settings(), "keep": settings(0.1, epochs=6), "fined": settings(penalty=2.0)}
+
+
+def test_what_the_paper_says_is_found_where_it_was_put(paper):
+    card = card_of(study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4}), paper)
+    of_none = card[card["conditions"] == "none"]
+    assert (card["verdict"] == "holds here").all()
+    assert of_none.loc[RISES, "estimate"] == pytest.approx(0.6, abs=0.02)
+    assert of_none.loc[LIKELIER, "estimate"] == pytest.approx(0.3)
+    assert of_none.loc[TAIL, "estimate"] == pytest.approx(0.06, abs=0.002)
+    assert of_none.loc[FIRST, "estimate"] == pytest.approx(0.5 - 0.1 / 6)
+    keeping, fined = card.loc[KEEPING], card.loc[PENALTY]
+    assert (keeping["conditions"], fined["conditions"]) == ("none, keep", "none, fined")
+    assert keeping["estimate"] == pytest.approx(0.45, abs=0.02)
+    assert fined["estimate"] == pytest.approx(0.6, abs=0.02)
+    assert keeping["low"] < keeping["estimate"] < keeping["high"]
+    assert "they differ in epochs 3 and 6 too" in keeping["definition"]
+    assert "differ" not in fined["definition"]
+    assert card["agree"].eq(4).all()
+
+
+def test_what_does_not_happen_does_not_hold_and_what_is_noise_cannot_be_told(paper):
+    card = card_of(study(paper, {"none": 0.0, "keep": 0.0, "fined": 0.0}, noise=0.0005), paper)
+    assert card[card["conditions"] == "none"].loc[RISES, "verdict"] == "does not"
+    assert card.loc[KEEPING, "verdict"] == "does not"
+    noisy = card_of(study(paper, {"none": 0.02, "keep": 0.02, "fined": 0.02}, noise=0.3), paper)
+    assert noisy.loc[KEEPING, "verdict"] == "cannot tell with 4 seeds"
+
+
+def test_the_seeds_that_would_tell_are_named_with_a_verdict_that_is_open(paper):
+    card = card_of(study(paper, {"none": 0.1, "keep": 0.02, "fined": 0.1}, noise=0.2), paper)
+    open_ = card[card["verdict"].str.startswith("cannot tell")]
+    assert len(open_)
+    assert (open_["seeds_needed"].dropna() > 4).all()
+    assert card.loc[~card["verdict"].str.startswith("cannot tell"), "seeds_needed"].isna().all()
+
+
+def test_with_one_seed_nothing_can_be_told_and_the_numbers_stand_alone(paper):
+    card = card_of(study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4}, seeds=[7]), paper)
+    assert set(card["verdict"]) == {"cannot tell with 1 seed"}
+    assert card["low"].isna().all()
+    assert card["estimate"].notna().all()
+
+
+def test_claims_that_the_study_did_not_run_are_listed_without_a_number():
+    alone = {"none": settings()}
+    card = card_of(study(alone, {"none": 0.2}), alone)
+    for claim in ("Keeping real data lessens the rise", PENALTY):
+        assert card.loc[claim, "verdict"] == NOT_RUN
+        assert math.isnan(card.loc[claim, "estimate"])
+    kept = {"keep": settings(0.1)}
+    assert set(card_of(study(kept, {"keep": 0.2}), kept)["verdict"]) == {NOT_RUN}
+
+
+def test_conditions_that_differ_in_where_they_start_are_no_pair():
+    conditions = {"none": settings(), "keep": settings(0.1, start="previous")}
+    card = card_of(study(conditions, {"none": 0.2, "keep": 0.1}), conditions)
+    assert card.loc["Keeping real data lessens the rise", "verdict"] == NOT_RUN
+
+
+def test_seeds_that_only_one_condition_has_and_generations_that_a_seed_has_not_reached_are_left_out(paper):
+    metrics = study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4})
+    metrics = metrics[~((metrics["condition"] == "keep") & (metrics["seed"] == 3))]
+    metrics = metrics[~((metrics["condition"] == "fined") & (metrics["generation"] == 3) & (metrics["seed"] == 0))]
+    card = card_of(metrics, paper)
+    assert card.loc[KEEPING, "seeds"] == 3
+    assert card.loc[PENALTY, "seeds"] == 4
+
+
+def test_the_table_for_people_has_the_interval_the_verdict_and_what_would_be_firmer(paper):
+    table = verdicts_table(
+        scorecard(language_claims(numbers(study(paper, dict.fromkeys(paper, 0.1), noise=0.2), paper)))
+    )
+    rises = table[(table["claim"] == RISES)].iloc[0]
+    assert rises["difference (95 % interval)"].endswith(" nats a token")
+    assert table["firmer"].str.endswith("seeds would tell").any()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from components.figures.table import verdicts_table
-from components.scorecard import NOT_RUN, language_claims, numbers, scorecard
+from components.scorecard import NOT_ASKED, language_claims, numbers, scorecard
 
 SEEDS, GENERATIONS = range(4), range(4)
 RISES = "Perplexity on real data rises with the generations"
@@ -99,16 +99,16 @@ def test_claims_that_the_study_did_not_run_are_listed_without_a_number():
     alone = {"none": settings()}
     card = card_of(study(alone, {"none": 0.2}), alone)
     for claim in ("Keeping real data lessens the rise", PENALTY):
-        assert card.loc[claim, "verdict"] == NOT_RUN
+        assert card.loc[claim, "verdict"] == NOT_ASKED
         assert math.isnan(card.loc[claim, "estimate"])
     kept = {"keep": settings(0.1)}
-    assert set(card_of(study(kept, {"keep": 0.2}), kept)["verdict"]) == {NOT_RUN}
+    assert set(card_of(study(kept, {"keep": 0.2}), kept)["verdict"]) == {NOT_ASKED}
 
 
 def test_conditions_that_differ_in_where_they_start_are_no_pair():
     conditions = {"none": settings(), "keep": settings(0.1, start="previous")}
     card = card_of(study(conditions, {"none": 0.2, "keep": 0.1}), conditions)
-    assert card.loc["Keeping real data lessens the rise", "verdict"] == NOT_RUN
+    assert card.loc["Keeping real data lessens the rise", "verdict"] == NOT_ASKED
 
 
 def test_seeds_that_only_one_condition_has_and_generations_that_a_seed_has_not_reached_are_left_out(paper):

@@ -77,12 +77,12 @@ def _in_order(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
 
 
 def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
-    """A scorecard as text: claim, conditions, estimate with its interval and unit, verdict, seeds for a firmer one."""
+    """A scorecard as text: claim, verdict, seeds for a firmer one, estimate with its interval and unit, conditions."""
     rows = []
     for row in card.to_dict("records"):
         estimate, low, high, needed = (float(row[name]) for name in ("estimate", "low", "high", "seeds_needed"))
         interval = "" if math.isnan(low) else f" ({low:.3g} to {high:.3g})"
         difference = "" if math.isnan(estimate) else f"{estimate:.3g}{interval} {row['unit']}"
         firmer = "" if math.isnan(needed) else f"{needed:.0f} seeds would tell"
-        rows.append((row["claim"], row["conditions"], difference, row["verdict"], firmer))
-    return pd.DataFrame(rows, columns=["claim", "conditions", "difference (95 % interval)", "verdict", "firmer"])
+        rows.append((row["claim"], row["verdict"], firmer, difference, row["conditions"]))
+    return pd.DataFrame(rows, columns=["claim", "verdict", "firmer", "difference (95 % interval)", "conditions"])

@@ -4,8 +4,8 @@
 `does not` or `cannot tell`. `card`: all claims of a study judged together, as a table.
 """
 
-from components.scorecard.card import NOT_RUN, scorecard
+from components.scorecard.card import NOT_ASKED, scorecard
 from components.scorecard.claims import Claim, language_claims, numbers
 from components.scorecard.verdict import Verdict
 
-__all__ = ["NOT_RUN", "Claim", "Verdict", "language_claims", "numbers", "scorecard"]
+__all__ = ["NOT_ASKED", "Claim", "Verdict", "language_claims", "numbers", "scorecard"]

@@ -8,7 +8,8 @@ import pandas as pd
 from components.scorecard.claims import Claim
 from components.scorecard.verdict import Estimate, Verdict, estimate, seeds_needed, verdicts
 
-NOT_RUN = "not run"
+NOT_ASKED = "cannot be asked here"
+"""The study did not run what it takes, or its numbers have no such ratio."""
 
 
 def scorecard(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -23,13 +24,13 @@ def scorecard(claims: Sequence[Claim]) -> pd.DataFrame:
     tests = max(sum(one.seeds > 1 for one in found), 1)
     judged = iter(zip(found, verdicts(found), strict=True))
     return pd.DataFrame(
-        [_row(claim, *next(judged), tests) if claim.differences else _not_run(claim) for claim in claims]
+        [_row(claim, *next(judged), tests) if claim.differences else _not_asked(claim) for claim in claims]
     )
 
 
-def _not_run(claim: Claim) -> dict[str, object]:
+def _not_asked(claim: Claim) -> dict[str, object]:
     numbers = {"estimate": math.nan, "low": math.nan, "high": math.nan, "seeds_needed": math.nan}
-    return {**_said(claim), "seeds": 0, "agree": 0, **numbers, "verdict": NOT_RUN}
+    return {**_said(claim), "seeds": 0, "agree": 0, **numbers, "verdict": NOT_ASKED}
 
 
 def _row(claim: Claim, found: Estimate, verdict: Verdict, tests: int) -> dict[str, object]:

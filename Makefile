@@ -23,13 +23,13 @@ ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
 
-test: .venv/made  ## every quick test, in under ten minutes on two cores
+test: .venv/made  ## every quick test, on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
 
 test-slow: .venv/made  ## whole studies that take minutes
 	pytest -m slow
 
-test-faults: .venv/made  ## real kills of real studies, real clusters, servers and power cuts: half an hour
+test-faults: .venv/made  ## real kills of real studies, real clusters, servers and power cuts: an hour
 	pytest -m faults
 
 test-kills: .venv/made  ## a study struck at random moments, KILLS times: some twenty seconds each

@@ -8,6 +8,7 @@ Everything that can be wrong with the input is found before the cluster starts.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -87,16 +88,17 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
         base = plan.base.find() if plan.base else None
         zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
         finished = recorder.in_order()
+        scores = cache(lambda: _scores(finished))
         recorder.close(
             f"Recursion: preset {settings.preset}",
             settings.model_dump(mode="json"),
             "FAILED" if failed else "FINISHED",
             closing_table,
-            lambda metrics, folder: save_all(metrics, _scores(finished), folder),
+            lambda metrics, folder: save_all(metrics, scores(), folder),
             CAPTIONS,
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
             zero_shot,
-            lambda: _tails(_scores(finished)),
+            lambda: _tails(scores()),
             lambda metrics: scorecard(language_claims(numbers(metrics, _chain_settings(finished)))),
         )
     if failed:

@@ -120,6 +120,17 @@ def test_seeds_that_only_one_condition_has_and_generations_that_a_seed_has_not_r
     assert card.loc[PENALTY, "seeds"] == 4
 
 
+def test_what_has_no_number_in_generation_0_or_1_cannot_be_asked_of_another_in_its_place(paper):
+    metrics = study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4})
+    for metric, generation, claim in (
+        ("synthetic/entropy_1", 1, FIRST),
+        ("synthetic/perplexity_under_generation0_median", 0, LIKELIER),
+    ):
+        gone = (metrics["metric"] == metric) & (metrics["generation"] == generation)
+        card = card_of(metrics[~gone], paper)
+        assert card[card["conditions"] == "none"].loc[claim, "verdict"] == NOT_ASKED
+
+
 def test_the_table_for_people_has_the_interval_the_verdict_and_what_would_be_firmer(paper):
     table = verdicts_table(
         scorecard(language_claims(numbers(study(paper, dict.fromkeys(paper, 0.1), noise=0.2), paper)))

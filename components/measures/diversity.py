@@ -30,8 +30,8 @@ def distinct_n_per_sequence(blocks: NDArray[np.integer], n: int) -> float:
     distinct-n: blind to what sequences have in common.
     """
     codes = np.sort(ngram_codes(blocks, n), axis=1)
-    different = 1 + (codes[:, 1:] != codes[:, :-1]).sum(axis=1)
-    return float((different / codes.shape[1]).mean()) if codes.size else float("nan")
+    kinds = 1 + (codes[:, 1:] != codes[:, :-1]).sum(axis=1)
+    return float((kinds / codes.shape[1]).mean()) if codes.size else float("nan")
 
 
 def ngram_entropy(blocks: NDArray[np.integer], n: int) -> float:
@@ -58,13 +58,11 @@ def share_found(synthetic: NDArray[np.integer], reference: NDArray[np.integer], 
     """Share of the n-grams of `synthetic` that occur in `reference` (both token ids (sequences, tokens), of one length).
 
     With n = 8 chance hardly finds one: what is found was copied. nan where `synthetic` holds no n-gram.
+
+    Raises:
+        ValueError: the sequences of the two are not of one length.
     """
-    if synthetic.shape[1] != reference.shape[1]:
-        raise ValueError(
-            f"sequences of one length are compared, got {synthetic.shape[1]} and {reference.shape[1]} tokens"
-        )
-    codes = ngram_codes(np.concatenate([synthetic, reference]), n)
-    own, known = (np.sort(part, axis=None) for part in (codes[: len(synthetic)], codes[len(synthetic) :]))
+    own, known = (np.sort(part, axis=None) for part in joint_codes(synthetic, reference, n))
     if not own.size or not known.size:
         return 0.0 if own.size else float("nan")
     return float((known[np.minimum(np.searchsorted(known, own), known.size - 1)] == own).mean())
@@ -92,8 +90,22 @@ def vocabulary_coverage(synthetic: NDArray[np.integer], real: NDArray[np.integer
     return float(np.isin(known, synthetic).mean()) if known.size else float("nan")
 
 
+def joint_codes(
+    first: NDArray[np.integer], second: NDArray[np.integer], n: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`ngram_codes` of two sets that are to be compared: equal codes in either if and only if equal n-grams.
+
+    Raises:
+        ValueError: their sequences are not of one length.
+    """
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"sequences of one length are compared, got {first.shape[1]} and {second.shape[1]} tokens")
+    codes = ngram_codes(np.concatenate([first, second]), n)
+    return codes[: len(first)], codes[len(first) :]
+
+
 def different(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The different values, ascending: numpy.unique's, which hashes first and takes twenty times as long for millions."""
+    """The different values, ascending: as numpy.unique has them, which hashes first and takes far longer for millions."""
     ordered = np.sort(codes, axis=None)
     return ordered[np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]])]
 

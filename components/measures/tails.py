@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
+from scipy.special import ndtri
 
-from components.measures.diversity import different, ngram_codes
+from components.measures.diversity import different, joint_codes
 
 RARE = 0.01
 BEYOND = 0.99
 SMOOTHING = 0.5
-NORMAL_975 = 1.959963984540054
 
 
 def rare_tokens(real: NDArray[np.integer], mass: float = RARE) -> NDArray[np.integer]:
@@ -42,14 +42,14 @@ def kl_to_real(synthetic: NDArray[np.integer], real: NDArray[np.integer], n: int
 
     Counts over all n-grams that occur in either, each with half a count more (Krichevsky and Trofimov 1981): without,
     one n-gram that was lost would make it infinite. It grows as `synthetic` loses what `real` has. nan without n-grams.
+
+    Raises:
+        ValueError: the sequences of the two are not of one length.
     """
-    width = max(real.shape[1], synthetic.shape[1])
-    if min(real.shape[1], synthetic.shape[1]) != width:
-        raise ValueError(f"sequences of one length are compared, got {real.shape[1]} and {synthetic.shape[1]} tokens")
-    codes = ngram_codes(np.concatenate([real, synthetic]), n)
-    if not len(real) or not len(synthetic) or not codes.size:
+    parts = joint_codes(real, synthetic, n)
+    if not all(part.size for part in parts):
         return float("nan")
-    of_real, of_synthetic = (np.unique(part, return_counts=True) for part in (codes[: len(real)], codes[len(real) :]))
+    of_real, of_synthetic = (np.unique(part, return_counts=True) for part in parts)
     occurring = different(np.concatenate([of_real[0], of_synthetic[0]]))
     p, q = (_smoothed(found, counts, occurring) for found, counts in (of_real, of_synthetic))
     return float(np.sum(p * np.log(p / q)))
@@ -99,7 +99,7 @@ def zipf_exponent(tokens: NDArray[np.integer]) -> Zipf:
     exponent = optimize.brentq(excess, -5, 50)
     weights = _weights(exponent, logs)
     spread = float(weights @ logs**2 - (weights @ logs) ** 2)
-    half = NORMAL_975 / np.sqrt(counts.sum() * spread)
+    half = ndtri(0.975) / np.sqrt(counts.sum() * spread)
     return Zipf(float(exponent), float(exponent - half), float(exponent + half))
 
 

@@ -5,7 +5,7 @@ wants two conditions, their chains of one seed are a pair: they share the real d
 generation 0 too. What a study has not run cannot be asked of it; such claims are listed without a number.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ MEDIAN = "synthetic/perplexity_under_generation0_median"
 TAIL = "synthetic/beyond_real_p99"
 RARE, ENTROPY = "synthetic/rare_token_mass", "synthetic/entropy_1"
 ONE_PER_CENT = 0.01
+PENALTY = "A repetition penalty makes the rise worse"
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,16 @@ class Numbers:
     settings: Mapping[str, Mapping[str, Any]]
 
     def of(self, condition: str, metric: str) -> pd.DataFrame:
-        """Generations down, seeds across; without generations that a seed has not reached."""
+        """Generations down, seeds across, without generations that a seed has not reached; empty without generation 0 and a later one."""
         if metric not in self.table:
             return pd.DataFrame()
-        return self.table[metric].loc[condition].unstack("seed").dropna()
+        found = self.table[metric].loc[condition].unstack("seed").dropna()
+        return found if len(found) > 1 and 0 in found.index else found.iloc[:0]
 
     def change(self, condition: str, metric: str) -> pd.Series:
         """From generation 0 to the last one, of the logarithm; by seed."""
         found = self.of(condition, metric)
-        if len(found) < 2:
+        if found.empty:
             return pd.Series(dtype=float)
         logs = np.log(found.to_numpy())
         return pd.Series(logs[-1] - logs[0], index=found.columns)
@@ -68,9 +70,16 @@ def language_claims(study: Numbers) -> list[Claim]:
     """Every claim, for every condition or pair of conditions that can be asked."""
     alone = [name for name, of in study.settings.items() if of["regime"] == {"name": "replace", "real_fraction": 0.0}]
     claims = [claim for name in alone for claim in _of_one(study, name)]
-    kept = [pair for name in alone for pair in _partners(study, name, _keeps_real)]
-    fined = [pair for name in alone for pair in _partners(study, name, _is_penalised)]
-    return [*claims, *_keeping(study, kept), *_penalty(study, fined)]
+    pairs = [(name, other) for name in alone for other in study.settings]
+    kept = [pair for pair in pairs if _keeps_real(*map(study.settings.__getitem__, pair))]
+    fined = [pair for pair in pairs if _is_penalised(*map(study.settings.__getitem__, pair))]
+    lessens = "rise of the logarithm of the test perplexity without real data minus the rise with it"
+    worse = "rise of the logarithm of the test perplexity with the penalty minus the rise without"
+    return [
+        *claims,
+        *_of_pairs(study, kept, _keeping, lessens, -1, "no condition that keeps real data"),
+        *_of_pairs(study, fined, lambda _: PENALTY, worse, 1, "no condition with a penalty beside one without"),
+    ]
 
 
 def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
@@ -98,54 +107,47 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         f"the {1 - BEYOND:.0%} that real text has there",
         "share of the samples",
         (1 - BEYOND) / 10,
-        _by_seed(tail.iloc[-1] - (1 - BEYOND)) if len(tail) > 1 else {},
+        {} if tail.empty else _by_seed(tail.iloc[-1] - (1 - BEYOND)),
     )
     rare, entropy = study.of(name, RARE), study.of(name, ENTROPY)
+    first = {}
+    if 1 in rare.index and 1 in entropy.index:
+        first = _by_seed(pd.Series(entropy.loc[1] / entropy.loc[0] - rare.loc[1] / rare.loc[0]))
     yield Claim(
         "The tail goes before the bulk",
         name,
         "share of the mass of rare tokens that generation 1 has lost of generation 0's, minus the same share of the entropy",
         "share",
         ONE_PER_CENT,
-        _by_seed(entropy.iloc[1] / entropy.iloc[0] - rare.iloc[1] / rare.iloc[0]) if len(rare) > 1 else {},
+        first,
     )
 
 
-def _keeping(study: Numbers, pairs: list[tuple[str, str]]) -> Iterator[Claim]:
-    text = "Keeping real data lessens the rise"
-    definition = "rise of the logarithm of the test perplexity without real data minus the rise with it"
+def _of_pairs(
+    study: Numbers,
+    pairs: Sequence[tuple[str, str]],
+    text: Callable[[Mapping[str, Any] | None], str],
+    definition: str,
+    sign: int,
+    missing: str,
+) -> Iterator[Claim]:
+    """That the second condition's rise of perplexity is more (`sign` 1) or less (-1) than the first's, of each pair."""
     if not pairs:
-        yield Claim(text, "no condition that keeps real data", definition, "nats a token", ONE_PER_CENT)
-    for without, kept in pairs:
-        fraction = study.settings[kept]["regime"]["real_fraction"]
+        yield Claim(text(None), missing, definition, "nats a token", ONE_PER_CENT)
+    for first, second in pairs:
         yield Claim(
-            f"Keeping {fraction:.0%} real data lessens the rise",
-            f"{without}, {kept}",
-            definition + _also(study, without, kept),
+            text(study.settings[second]),
+            f"{first}, {second}",
+            definition + _also(study, first, second),
             "nats a token",
             ONE_PER_CENT,
-            _by_seed(study.change(without, PERPLEXITY) - study.change(kept, PERPLEXITY)),
+            _by_seed(sign * (study.change(second, PERPLEXITY) - study.change(first, PERPLEXITY))),
         )
 
 
-def _penalty(study: Numbers, pairs: list[tuple[str, str]]) -> Iterator[Claim]:
-    text = "A repetition penalty makes the rise worse"
-    definition = "rise of the logarithm of the test perplexity with the penalty minus the rise without"
-    if not pairs:
-        yield Claim(text, "no condition with a penalty beside one without", definition, "nats a token", ONE_PER_CENT)
-    for without, fined in pairs:
-        yield Claim(
-            text,
-            f"{without}, {fined}",
-            definition + _also(study, without, fined),
-            "nats a token",
-            ONE_PER_CENT,
-            _by_seed(study.change(fined, PERPLEXITY) - study.change(without, PERPLEXITY)),
-        )
-
-
-def _partners(study: Numbers, name: str, differs: Any) -> list[tuple[str, str]]:
-    return [(name, other) for other, of in study.settings.items() if differs(study.settings[name], of)]
+def _keeping(kept: Mapping[str, Any] | None) -> str:
+    share = f"{kept['regime']['real_fraction']:.0%} " if kept else ""
+    return f"Keeping {share}real data lessens the rise"
 
 
 def _keeps_real(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -6,8 +6,8 @@ claim, Student's of the mean over seeds: is it above nought? Is it below the sma
 answers are corrected for the number of claims (Holm 1979), so that all verdicts of a study are right together at the
 level stated, and with a single claim the verdict is what its 95 % interval shows.
 
-Student's and not a bootstrap: over three to five seeds the percentile and the BCa bootstrap hold the truth far less often
-than they say, and the least p of an exact sign test is 1 in 8 to 1 in 32 (`tests/test_verdict.py` counts both).
+Student's and not a bootstrap: over three to five seeds the percentile bootstrap holds the truth far less often than it says
+(`tests/test_verdict.py` counts), and an exact sign test cannot come under 1 in 8 to 1 in 32.
 """
 
 import math

@@ -83,6 +83,6 @@ def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
         estimate, low, high, needed = (float(row[name]) for name in ("estimate", "low", "high", "seeds_needed"))
         interval = "" if math.isnan(low) else f" ({low:.3g} to {high:.3g})"
         difference = "" if math.isnan(estimate) else f"{estimate:.3g}{interval} {row['unit']}"
-        firmer = "" if math.isnan(needed) else f"{needed:.0f} seeds would tell"
+        firmer = "" if math.isnan(needed) else f"about {needed:.0f} seeds would tell"
         rows.append((row["claim"], row["verdict"], firmer, difference, row["conditions"]))
     return pd.DataFrame(rows, columns=["claim", "verdict", "firmer", "difference (95 % interval)", "conditions"])

@@ -1,5 +1,6 @@
 """Lines and tables as a person reads them, at a terminal or in a log."""
 
+import re
 import sys
 
 import pandas as pd
@@ -8,12 +9,16 @@ from rich.table import Table
 
 console = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
+NUMBER = re.compile(r"[-−]?\d|–?$")
+"""How a cell of numbers begins: or it is a dash, or empty."""
+
 
 def print_table(title: str, frame: pd.DataFrame) -> None:
     """A table of text and numbers; a column of text that reads as numbers stands to the right."""
     table = Table(title=title, title_justify="left")
     for place, column in enumerate(frame.columns):
-        table.add_column(str(column), justify="left" if place == 0 else "right", overflow="fold")
+        numeric = place > 0 and all(NUMBER.match(str(value)) for value in frame.iloc[:, place])
+        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(str(value) for value in row))
     console.print(table)

@@ -20,7 +20,7 @@ from components.store import read_manifest
 from tests.recorded import check_once
 from tests.studies import SECONDS, Place, kill_tree, left_of, train_workers
 
-KILLS, KILLS_A_STUDY = int(os.environ.get("KILLS", "8")), 4
+KILLS, KILLS_A_STUDY = int(os.environ.get("KILLS", "8")), 8
 STUDY = ("--generations", "1", "--base.epochs", "1")
 CHAINS, GENERATIONS = 1, 2
 DAMAGES = ("flip", "truncate", "delete")

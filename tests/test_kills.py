@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from components.store import read_manifest
 from tests.recorded import check_once
@@ -23,6 +24,8 @@ from tests.studies import SECONDS, Place, kill_tree, left_of, train_workers
 KILLS, KILLS_A_STUDY = int(os.environ.get("KILLS", "8")), 8
 STUDY = ("--generations", "1", "--base.epochs", "1")
 CHAINS, GENERATIONS = 1, 2
+PHASES = ("", "base", "compose", "fit", "sample", "measure")
+STRIKES = ("everything", "driver", "worker", "SIGTERM", "SIGINT")
 DAMAGES = ("flip", "truncate", "delete")
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout((KILLS + 4) * SECONDS)]
@@ -37,7 +40,10 @@ def undisturbed(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Pl
 
 
 class StruckStudy(RuleBasedStateMachine):
-    """`tally`: kills and damaged files over all examples, by kind; no more come once `KILLS` kills have met a running study."""
+    """`tally`: kills and damaged files over all examples, by kind; no more come once `KILLS` kills have met a running study.
+
+    What is drawn never depends on what became of the study: how far that is, no seed decides.
+    """
 
     prepared: Place
     undisturbed: Place
@@ -47,19 +53,16 @@ class StruckStudy(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = self.prepared.copy_to(next(self.folders))
-        self.ended = False
-        self.damaged = 0
-        self.wanted, self.struck = self.kills() < KILLS, False
+        self.wanted, self.struck, self.ended, self.damaged = self.kills() < KILLS, False, False, 0
+        if self.wanted:
+            self.place = self.prepared.copy_to(next(self.folders))
 
-    @precondition(lambda self: self.wanted and not self.ended)
-    @rule(
-        phase=st.sampled_from(["", "base", "compose", "fit", "sample", "measure"]),
-        seconds=st.floats(0, 2),
-        how=st.sampled_from(["everything", "driver", "worker", "SIGTERM", "SIGINT"]),
-    )
-    def strike(self, phase: str, seconds: float, how: str) -> None:
+    @rule(random=st.randoms(use_true_random=False, note_method_calls=False))
+    def strike(self, random: Random) -> None:
         """Strike so long after a phase began, or the study if it has passed that phase already."""
+        phase, how, seconds = random.choice(PHASES), random.choice(STRIKES), random.uniform(0, 2)
+        if not self.wanted or self.ended:
+            return
         with self.place.start(*STUDY) as study:
             begun = time.monotonic()
             while phase and study.poll() is None and not self.place._unfinished(phase):
@@ -79,7 +82,7 @@ class StruckStudy(RuleBasedStateMachine):
             else:
                 study.send_signal(getattr(signal, how))
             output, errors = study.communicate(timeout=SECONDS)
-            assert left_of(self.place) == []
+            assert left_of(self.place) == [], (phase, how, seconds)
         if how in ("SIGTERM", "SIGINT") and "Plan" in output:
             assert study.returncode in (0, 130), errors[-2000:]
         if how == "worker":
@@ -91,11 +94,14 @@ class StruckStudy(RuleBasedStateMachine):
     def kills(cls) -> int:
         return sum(count for how, count in cls.tally.items() if how not in DAMAGES)
 
-    @precondition(lambda self: self.wanted and self.struck and self._files())
-    @rule(data=st.data(), how=st.sampled_from(DAMAGES))
-    def damage(self, data: st.DataObject, how: str) -> None:
+    @rule(random=st.randoms(use_true_random=False, note_method_calls=False))
+    def damage(self, random: Random) -> None:
         """Of a finished file: one bit other, the half, or nothing."""
-        file = data.draw(st.sampled_from(self._files()))
+        how, chosen = random.choice(DAMAGES), random.random()
+        files = self._files() if self.wanted and self.struck else []
+        if not files:
+            return
+        file = files[int(chosen * len(files))]
         content = bytearray(file.read_bytes())
         if how == "delete":
             file.unlink()
@@ -115,11 +121,6 @@ class StruckStudy(RuleBasedStateMachine):
             if manifest.parts[-3] != "unfinished":
                 files = read_manifest(manifest.parent)["files"]
                 assert all((manifest.parent / name).stat().st_size == entry["bytes"] for name, entry in files.items())
-
-    @precondition(lambda self: not self.wanted)
-    @rule()
-    def nothing(self) -> None:
-        """The strikes that were asked for are done."""
 
     def teardown(self) -> None:
         if not self.wanted:

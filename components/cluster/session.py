@@ -7,8 +7,8 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from components.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS = 3
+SECONDS_TO_LEAVE = 10
 SESSIONS, SESSION = Path("/tmp"), "recursion-ray-"  # where Ray keeps its own: a socket's path has 107 bytes at most
 REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one on this machine"
 
@@ -82,7 +83,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that a token is in use is no warning
-    temporary, on_terminate = None, signal.getsignal(signal.SIGTERM)
+    temporary, raylets, on_terminate = None, set[str](), signal.getsignal(signal.SIGTERM)
     if settings.address:
         _join(settings.address)
     else:
@@ -98,6 +99,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         clear_dead_sessions()
         temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
         _start(temporary)
+        raylets = {str(child.pid) for child in psutil.Process().children() if child.name() == "raylet"}
     signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
         now = ray.cluster_resources()
@@ -107,7 +109,20 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     finally:
         ray.shutdown()
         if temporary:
+            _end_workers(raylets)
             shutil.rmtree(temporary, ignore_errors=True)  # logs of a cluster that is no more
+
+
+def _end_workers(raylets: Collection[str]) -> None:
+    """End the processes of raylets that are no more: on a busy machine one in some fifty stopped studies left one behind."""
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get("RAY_RAYLET_PID") in raylets:
+                left.append(process)
+    for process in psutil.wait_procs(left, timeout=SECONDS_TO_LEAVE)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def clear_dead_sessions() -> None:

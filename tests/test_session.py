@@ -1,35 +1,26 @@
-"""A cluster of a study's own, and its end."""
+"""The end of a cluster of a study's own."""
 
+import os
 import subprocess
 import sys
 
-import psutil
-
-WORKER_THAT_CANNOT_LEAVE = """
-import os, signal
-import psutil, ray
-from components.cluster.session import connect
-from components.config.settings import ClusterSettings
-
-@ray.remote
-class Worker:
-    def pid(self):
-        return os.getpid()
-
-with connect(ClusterSettings()):
-    pid = ray.get(Worker.remote().pid.remote())
-    print(pid)
-    os.kill(pid, signal.SIGSTOP)
-    for child in psutil.Process().children():
-        if child.name() == "raylet":
-            child.kill()
-"""
+from components.cluster import session
 
 
-def test_a_worker_that_its_raylet_could_not_end_is_ended_with_the_cluster():
-    """The raylet is killed, and the worker stopped, so that it cannot notice."""
-    ended = subprocess.run(
-        [sys.executable, "-c", WORKER_THAT_CANNOT_LEAVE], capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert not psutil.pid_exists(int(ended.stdout.split()[0])), ended.stdout
+def test_what_a_raylet_left_behind_is_ended_and_nothing_else(monkeypatch):
+    monkeypatch.setattr(session, "SECONDS_TO_LEAVE", 0.2)
+    wait = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    started = [
+        subprocess.Popen(wait, env=os.environ | {"RAY_RAYLET_PID": raylet}, stdout=subprocess.PIPE)
+        for raylet in ("a raylet that is no more", "another study's")
+    ]
+    try:
+        for process in started:
+            process.stdout.readline()
+        session._end_workers({"a raylet that is no more"})
+        assert started[0].wait(10) != 0
+        assert started[1].poll() is None
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()

@@ -14,7 +14,8 @@ from transformers import OPTForCausalLM
 from benchmarks.measure import alternate, comparison, table
 from benchmarks.models import BEAMS, NEW, SIZES, create, generation_flops, prompts
 from components.families.device import device
-from components.families.language.beam_search import PROMPTS_AT_ONCE, generate_blocks
+from components.families.language.beam_search import generate_blocks
+from components.families.language.decoder import PROMPTS_AT_ONCE
 from components.families.language.perplexity import token_losses
 
 Write = Callable[[np.ndarray], np.ndarray]

@@ -12,8 +12,8 @@ from itertools import product
 from benchmarks.simulation import Cluster, Condition, Outcome, make_chains, simulate
 from components.families.device import Precision
 from components.families.language.architecture import ModelSize, flops_per_token, parameter_count
-from components.families.language.beam_search import PROMPTS_AT_ONCE
 from components.families.language.cost import Rates, generation_cost
+from components.families.language.decoder import PROMPTS_AT_ONCE
 from components.families.language.objective import ROWS_AT_ONCE
 from components.families.language.perplexity import TOKENS_AT_ONCE
 from components.families.language.training import Recipe
@@ -148,7 +148,7 @@ def own_micro_batch(size: ModelSize, gigabytes: float) -> int:
 
 
 def prompts_at_once(size: ModelSize, precision: Precision, gigabytes: float) -> int:
-    """As `beam_search.prompts_at_once` on an empty GPU: half of what the weights leave, 256 at most."""
+    """As `decoder.prompts_at_once` on an empty GPU: half of what the weights leave, 256 at most."""
     bytes_ = 2 if precision == "bf16" else 4
     weights = bytes_ * (parameter_count(size) + 3 * size.layers * size.hidden_size**2)
     cached = 2 * size.layers * (BLOCK + (BLOCK - 1) * BEAMS) * size.hidden_size

@@ -11,7 +11,8 @@ import torch
 
 from benchmarks.measure import TURNS, table
 from benchmarks.models import BEAMS, NEW, create, prompts
-from components.families.language.beam_search import PROMPTS_AT_ONCE, generate_blocks
+from components.families.language.beam_search import generate_blocks
+from components.families.language.decoder import PROMPTS_AT_ONCE
 
 PROMPTS = {"OPT-125m": 16, "laptop": 256}
 

@@ -160,24 +160,28 @@ def samples_page(generation: Generation, family: LanguageFamily) -> Mapping[str,
     page = samples_markdown(
         [sample.prompt for sample in samples],
         [sample.continuation for sample in samples],
-        samples[0].generation,
+        generation.index,
         [sample.perplexity for sample in samples],
     )
     return {"samples.md": page}
 
 
 def _samples(generation: Generation, family: LanguageFamily) -> list[Sample]:
-    """What the generation wrote after a few prompts, evenly spread over the training blocks and the same in every one."""
+    """What the generation wrote after a few prompts, evenly spread over the training blocks and the same in every one, as
+    far as it was passed on."""
     prompts = family.corpus.train
     rows = np.linspace(0, len(prompts) - 1, min(SHOWN_PROMPTS, len(prompts))).astype(int)
     tokenizer = AutoTokenizer.from_pretrained(family.corpus.tokenizer_folder, trust_remote_code=False)
-    synthetic = pd.read_parquet(generation.directories["sample"] / "synthetic.parquet", columns=["text"])["text"]
+    synthetic = pd.read_parquet(generation.directories["sample"] / "synthetic.parquet", columns=["prompt_row", "text"])
+    synthetic["row"] = np.arange(len(synthetic))
+    first = synthetic.drop_duplicates("prompt_row").set_index("prompt_row")  # of several blocks after a prompt
     scores = pd.read_parquet(generation.directories["measure"] / "scores.parquet")
     perplexity = scores[scores["set"] == "synthetic"].set_index("row")["perplexity"]
     chain = generation.chain
     return [
-        Sample(chain.condition, chain.seed, generation.index, prompt, synthetic[row], perplexity[row])
+        Sample(chain.condition, chain.seed, generation.index, prompt, first["text"][row], perplexity[first["row"][row]])
         for row, prompt in zip(rows.tolist(), tokenizer.batch_decode(prompts[rows]), strict=True)
+        if row in first.index
     ]
 
 

@@ -4,8 +4,9 @@ Whatever cannot work together (model, tokenizer, blocks, beams, disk) is refused
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +19,10 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
-from components.families.language.family import Decoding, LanguageFamily
+from components.families.language.decoding import Decoding
+from components.families.language.family import LanguageFamily
+from components.families.language.sampling import Sampling
+from components.families.language.selection import GRAM, Selection
 from components.families.language.training import Recipe
 from components.recursion.loop import make_chain, stored_generations
 from components.recursion.phase import phase
@@ -157,12 +161,7 @@ def make_chains(
         precision=precision(train.precision),
         micro_batch_size=train.micro_batch_size,
     )
-    decoding = Decoding(
-        num_beams=settings.generate.num_beams,
-        repetition_penalty=settings.generate.repetition_penalty,
-        precision=precision(settings.generate.precision),
-        batch_size=settings.generate.batch_size,
-    )
+    decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
     plain = LanguageFamily(prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage)
     base = None
     if name or settings.base.epochs:
@@ -177,8 +176,10 @@ def make_chains(
         plain = replace(plain, pretrained=(base.identity, store.root / "base" / base.identity))
     chains: list[ChainWork[LanguageFamily]] = []
     for condition_name, condition in settings.conditions.items():
-        family = _family(plain, condition)
-        regime, start = Regime(condition.regime, condition.real_fraction), condition.start or train.start
+        family = _family(plain, condition_name, condition, settings)
+        regime = Regime(condition.regime, condition.real_fraction, condition.fresh_real)
+        _check_rows(family, condition_name, regime, settings.generations)
+        start = condition.start or train.start
         if start == "pretrained" and base is None:
             start = "scratch"  # without a base model, "pretrained" is random weights
         for seed in settings.seeds:
@@ -190,14 +191,77 @@ def make_chains(
     return base, chains
 
 
-def _family(plain: LanguageFamily, condition: ConditionSettings) -> LanguageFamily:
-    """The family of one condition: what it names differs, the rest is shared."""
+def _family(
+    plain: LanguageFamily, name: str, condition: ConditionSettings, settings: RecursionSettings
+) -> LanguageFamily:
+    """The family of one condition: what it names differs, the rest is shared.
+
+    Raises:
+        BadInput: what belongs to another way of decoding.
+    """
     given = {key: value for key, value in condition.model_dump().items() if value is not None}
     recipe = replace(plain.recipe, **{key: given[key] for key in ("epochs", "learning_rate") if key in given})
+    how: dict[str, Any] = settings.generate.model_dump() | given
+    if how["decoding"] != "sampling":
+        of_sampling = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "best_of": 1}
+        for key, nothing in of_sampling.items():
+            if how.get(key, nothing) != nothing:
+                field = f"conditions.{name}.{key}" if key in given else f"generate.{key}"
+                raise BadInput(field, how[key], f"belongs to decoding=sampling, not to {how['decoding']}")
+    if how["decoding"] != "beam" and "num_beams" in given:
+        raise BadInput(
+            f"conditions.{name}.num_beams", given["num_beams"], f"{how['decoding']} has no beams; leave it out"
+        )
     decoding = replace(
-        plain.decoding, **{key: given[key] for key in ("num_beams", "repetition_penalty") if key in given}
+        plain.decoding,
+        num_beams=how["num_beams"] if how["decoding"] == "beam" else 1,
+        repetition_penalty=how["repetition_penalty"],
+        sampling=Sampling(*(how[key] for key in ("temperature", "top_k", "top_p")))
+        if how["decoding"] == "sampling" and condition.edit is None
+        else None,
+        edit=condition.edit,
     )
-    return replace(plain, recipe=recipe, decoding=decoding)
+    selection = Selection(**{one.name: getattr(condition, one.name) for one in fields(Selection)})
+    return replace(
+        plain,
+        recipe=recipe,
+        decoding=decoding,
+        selection=selection,
+        sample_size=condition.sample_size,
+        growth=condition.growth,
+    )
+
+
+def _check_rows(family: LanguageFamily, name: str, regime: Regime, generations: int) -> None:
+    """Whether there are the rows that a condition's training sets want.
+
+    Raises:
+        BadInput: more real rows than there are, or more samples than prompts by a decoder that writes one after each.
+    """
+    sizes = [family.rows(generation) for generation in range(1, generations + 1)]
+    real, reserve = len(family.real()), len(family.corpus.reserve)
+    largest = max(sizes, default=0)
+    for field, value in (("growth", family.growth), ("sample_size", family.sample_size)):
+        if value and largest > real and not family.decoding.random:
+            raise BadInput(
+                f"conditions.{name}.{field}",
+                value,
+                f"{largest:,} blocks are wanted of {real:,} prompts, after each of which {_writer(family.decoding)} "
+                "writes one and the same; give decoding=sampling, or less",
+            )
+    if round(regime.real_fraction * largest) > real:
+        remedy = f"of {largest:,} blocks, more than the {real:,} real ones there are"
+        raise BadInput(f"conditions.{name}.real_fraction", regime.real_fraction, remedy)
+    if (wanted := sum(round(regime.fresh_real * size) for size in sizes)) > reserve:
+        remedy = f"{wanted:,} new blocks are wanted to generation {generations}, {reserve:,} are set aside; give corpus.reserve_blocks={wanted}"
+        raise BadInput(f"conditions.{name}.fresh_real", regime.fresh_real, remedy)
+    if family.selection.drop_duplicates is not None and family.real().shape[1] < GRAM:
+        remedy = f"blocks of {family.real().shape[1]} tokens have no {GRAM}-grams"
+        raise BadInput(f"conditions.{name}.drop_duplicates", family.selection.drop_duplicates, remedy)
+
+
+def _writer(decoding: Decoding) -> str:
+    return "beam search" if decoding.num_beams > 1 else "greedy search"
 
 
 def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> architecture.ModelSize:
@@ -257,19 +321,22 @@ def costs(
         cost = generation_cost(size, rates, base.recipe, 0, blocks, 0, validation, len(data.test), block, everyone)
         found[BASE] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
     for work in chains:
-        accumulates = work.chain.settings["regime"]["name"] == "accumulate"
+        family, accumulates = work.family, work.chain.settings["regime"]["name"] == "accumulate"
+        rows = [family.rows(index) for index in range(work.generations + 2)]
         found[work.chain.identity] = [
             generation_cost(
                 size,
                 rates,
-                work.family.recipe,
-                work.family.decoding.num_beams,
-                len(data.train) * (index + 1 if accumulates else 1),
-                len(data.train),
+                family.recipe,
+                settings.generate.num_beams,
+                len(data.train) + sum(rows[1 : index + 1]) if accumulates else rows[index],
+                rows[index + 1],
                 len(data.validation),
                 len(data.test),
                 block,
                 workers,
+                family.decoding.sequences(family.selection.best_of),
+                family.judged,
             )
             for index in range(work.generations + 1)
         ]

@@ -12,7 +12,8 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language import kernels
 from components.families.language.ancestry import Ancestry
-from components.families.language.beam_search import _top_k, beam_search, generate_blocks, prompts_at_once
+from components.families.language.beam_search import _top_k, beam_search, generate_blocks
+from components.families.language.decoder import prompts_at_once
 from components.families.language.network import Network
 
 SEPARATOR = 2
@@ -329,8 +330,8 @@ def test_as_many_prompts_are_decoded_together_as_fit_into_the_memory_planned_for
     # 2 layers x 2 x 115 slots x 32 numbers, 5 x 80 logits, 2 x 20 x (4 x 32 + 64) numbers on their way: 4 bytes each
     a_prompt = 4 * (14720 + 400 + 7680)
     for planned, expected in ((0, 1), (2 * 10 * a_prompt, 10), (10**12, 64)):
-        monkeypatch.setattr("components.families.language.beam_search.planned_memory", lambda device, p=planned: p)
-        assert prompts_at_once(Network(random_model(0)), 20, 20, num_beams=5) == expected
+        monkeypatch.setattr("components.families.language.decoder.planned_memory", lambda device, p=planned: p)
+        assert prompts_at_once(Network(random_model(0)), 20, 20, width=5) == expected
 
 
 def test_threads_side_by_side_change_no_token_and_leave_torch_its_threads() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.recursion.family import Arrays, Family, Pool, Step
+from components.recursion.family import Arrays, Family, Origin, Pool, Step
 from components.recursion.loop import make_chain, run_chain, stored_generations
 from components.recursion.records import Chain, Generation
 from components.recursion.trajectory import load
@@ -131,7 +131,7 @@ def test_a_family_in_memory_composes_fits_samples_and_measures_arrays(
     composed, fitted, sampled, measured = {}, {}, {}, {}
     assert family.compose(regime, Pool(), composed, step(0))["data/rows"] == ROWS
     family.fit(composed, Pool(), None, fitted, step(0))
-    assert family.sample(fitted, sampled, step(0))["synthetic/rows"] == ROWS
+    assert family.sample(fitted, Origin(composed, Pool(), fitted), sampled, step(0))["synthetic/rows"] == ROWS
     measure = family.measure(fitted, sampled, fitted, measured, step(0))
     assert all(isinstance(value, float) and np.isfinite(value) for value in measure.values())
     following: Arrays = {}

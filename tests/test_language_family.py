@@ -29,7 +29,7 @@ from components.measures.diversity import (
     vocabulary_coverage,
 )
 from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
-from components.recursion.family import GuardFailure, Step
+from components.recursion.family import GuardFailure, Origin, Pool, Step
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
 from components.recursion.records import Generation
@@ -231,8 +231,8 @@ def test_a_generation_0_no_better_than_its_start_is_refused(family, tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (np.full((BLOCKS, LENGTH - 1), 9, np.int32), "not .* as the real one"),
-        (np.full((BLOCKS - 1, LENGTH), 9, np.int32), "not .* as the real one"),
+        (np.full((BLOCKS, LENGTH - 1), 9, np.int32), "not .* as asked for"),
+        (np.full((BLOCKS - 1, LENGTH), 9, np.int32), "not .* as asked for"),
         (np.full((BLOCKS, LENGTH), 2, np.int32), "separator"),
         (np.full((BLOCKS, LENGTH), 319, np.int32), "does not know"),
     ],
@@ -240,7 +240,7 @@ def test_a_generation_0_no_better_than_its_start_is_refused(family, tmp_path):
 )
 def test_a_synthetic_set_of_the_wrong_shape_or_with_forbidden_tokens_is_refused(family, tokens, message):
     with pytest.raises(GuardFailure, match=message):
-        family._guard_blocks(tokens)
+        family._guard_blocks(tokens, BLOCKS)
 
 
 @pytest.mark.parametrize("penalty", [1.0, 3.0])
@@ -258,10 +258,11 @@ def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precis
     prompts, greedy, beams = prompts[part], greedy[part], beams[part]
     assert len(part) == 2
     asked = Decoding(5, penalty, "fp32", None)
-    guard_decoding(model.to(precision), prompts, beams, asked)
+    numbers = np.zeros((2, 1, LENGTH), np.float32)  # nothing is drawn
+    guard_decoding(model.to(precision), prompts, numbers, beams[:, None], asked)
     if precision == torch.float32:  # bf16 tokens may differ by rounding: there our decoder itself is asked again
         with pytest.raises(GuardFailure, match="5 beams with penalty"):
-            guard_decoding(model, prompts, greedy, asked)
+            guard_decoding(model, prompts, numbers, greedy[:, None], asked)
 
 
 def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, monkeypatch):
@@ -280,9 +281,9 @@ def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, 
         return tokens, scores
 
     for fault, message in ((greedy, "3 beams with penalty"), (with_a_separator, "separator")):
-        monkeypatch.setattr("components.families.language.family.generate_blocks", fault)
+        monkeypatch.setattr("components.families.language.decoding.generate_blocks", fault)
         with pytest.raises(GuardFailure, match=message):
-            family.sample(tmp_path, out, Step(0, np.random.SeedSequence(0)))
+            family.sample(tmp_path, Origin(tmp_path, Pool(), tmp_path), out, Step(0, np.random.SeedSequence(0)))
         assert not (out / "synthetic.parquet").exists()
 
 

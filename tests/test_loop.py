@@ -61,7 +61,7 @@ class Normal:
         (out / "model.json").write_text(json.dumps(model))
         return {"fit/deviation": model["deviation"], "tokens/fit": len(training)}
 
-    def sample(self, fitted, out, step):
+    def sample(self, fitted, origin, out, step):
         self.within("sample", out)
         model = json.loads((fitted / "model.json").read_text())
         np.save(
@@ -223,7 +223,7 @@ def test_what_is_stored_can_be_read_without_computing(store):
 
 def test_a_phase_that_fails_its_guard_leaves_nothing_in_the_store(store):
     class Broken(Normal):
-        def sample(self, fitted, out, step):
+        def sample(self, fitted, origin, out, step):
             raise GuardFailure("a block is too short")
 
     with pytest.raises(GuardFailure, match="too short"):

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.regimes import REAL, Regime, compose, gather
+from components.regimes import FRESH, REAL, Regime, compose, gather
 
 
-def draw(regime: Regime, sizes: list[int], seed: int = 0):
-    return compose(regime, sizes, np.random.default_rng(seed))
+def draw(regime: Regime, sizes: list[int], seed: int = 0, reserve: int = 0):
+    return compose(regime, sizes, np.random.default_rng(seed), reserve=reserve)
 
 
 @given(st.integers(1, 200), st.floats(0, 1), st.integers(1, 6), st.integers(0, 2**32))
@@ -75,9 +75,45 @@ def test_gathering_takes_each_row_from_the_data_set_it_names():
     assert (training == np.array(expected)).all()
 
 
-def test_replace_refuses_data_sets_of_unequal_size():
-    with pytest.raises(ValueError, match="row for row"):
-        draw(Regime("replace"), [10, 9])
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 300), st.floats(0, 1), st.integers(0, 2**32))
+def test_where_samples_are_more_or_fewer_than_rows_each_is_taken_as_often_as_any_other(
+    real, samples, rows, share, seed
+):
+    random = np.random.default_rng(seed)
+    if rows != real and round(share * rows) > real:
+        with pytest.raises(ValueError, match="larger sample"):
+            compose(Regime("replace", share), [real, samples], random, rows)
+        return
+    composition = compose(Regime("replace", share), [real, samples], random, rows)
+    kept, written = (composition.row[composition.source == source] for source in (REAL, 0))
+    assert (len(kept), len(composition.row)) == (round(share * rows), rows)
+    assert len(set(kept.tolist())) == len(kept)
+    if rows != samples and len(written):
+        times = np.bincount(written, minlength=samples)
+        assert times.max() - times.min() <= 1
+    assert written.max(initial=0) < samples
+
+
+@given(st.integers(1, 60), st.floats(0, 0.5), st.floats(0, 0.5), st.integers(1, 5), st.integers(0, 2**32))
+def test_fresh_rows_are_real_ones_that_no_generation_has_seen(rows, kept, fresh, generations, seed):
+    random, seen, count = np.random.default_rng(seed), [], round(fresh * rows)
+    if count + round(kept * rows) > rows:
+        return
+    for generation in range(1, generations + 1):
+        sizes = [rows] * (generation + 1)
+        composition = compose(Regime("replace", kept, fresh), sizes, random, reserve=generations * count)
+        new, written = composition.source == FRESH, composition.source == generation - 1
+        assert new.sum() == count
+        assert (composition.source == REAL).sum() == round(kept * rows)
+        assert (composition.row[written] == np.flatnonzero(written)).all()
+        assert composition.weights(generation)[2] == pytest.approx((count + round(kept * rows)) / rows)
+        seen += composition.row[new].tolist()
+    assert sorted(seen) == list(range(generations * count))
+
+
+def test_a_reserve_that_is_used_up_is_an_error():
+    with pytest.raises(ValueError, match="3 rows of the reserve are seen, 3 more are wanted, and it has 5"):
+        draw(Regime("replace", 0.0, 0.3), [10] * 3, reserve=5)
 
 
 def test_a_real_fraction_beyond_one_is_refused():

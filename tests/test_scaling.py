@@ -17,7 +17,7 @@ from benchmarks.simulation import KINDS, Chain, Cluster, Condition, Phase, least
 from components import config
 from components.config.settings import RecursionSettings
 from components.families.device import Precision
-from components.families.language import architecture, beam_search, training
+from components.families.language import architecture, decoder, training
 from components.store import Store
 
 SECONDS = {"compose": 1.0, "fit": 10.0, "sample": 5.0, "measure": 4.0}
@@ -253,9 +253,9 @@ def test_batches_are_those_that_the_program_takes(precision: Precision, monkeypa
     at_once = training.blocks_at_once(model, projection.BLOCK, torch.device("cuda"))  # type: ignore[arg-type]
     assert at_once == projection.own_micro_batch(size, gigabytes)
     weights = dtype.itemsize * (count + 3 * size.layers * size.hidden_size**2)
-    monkeypatch.setattr(beam_search, "planned_memory", lambda device: int(1e9 * gigabytes - weights) // 2)
+    monkeypatch.setattr(decoder, "planned_memory", lambda device: int(1e9 * gigabytes - weights) // 2)
     network = SimpleNamespace(config=config, device=torch.device("cuda"), dtype=dtype)
-    found = beam_search.prompts_at_once(network, projection.BLOCK, projection.BLOCK, projection.BEAMS)  # type: ignore[arg-type]
+    found = decoder.prompts_at_once(network, projection.BLOCK, projection.BLOCK, projection.BEAMS)  # type: ignore[arg-type]
     assert found == projection.prompts_at_once(size, precision, gigabytes)
 
 

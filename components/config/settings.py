@@ -15,6 +15,8 @@ from components.config.errors import is_control
 Engine = Literal["deepspeed", "torch"]
 Keep = Literal["best", "last"]
 Precision = Literal["auto", "fp32", "bf16"]
+Decoder = Literal["beam", "greedy", "sampling"]
+Judge = Literal["generation0", "own"]
 Regime = Literal["replace", "subsample", "accumulate"]
 Start = Literal["pretrained", "generation0", "previous", "scratch"]
 
@@ -35,6 +37,8 @@ def _is_a_name(text: str) -> str:
 
 Number = BeforeValidator(_is_a_number)  # pydantic takes true for 1
 Fraction = Annotated[float, Number, Field(ge=0, le=1)]
+Share = Annotated[float, Number, Field(gt=0, le=1)]
+Part = Annotated[float, Number, Field(ge=0, lt=1)]
 Natural = Annotated[int, Number, Field(ge=0)]
 Count = Annotated[int, Number, Field(ge=1)]
 Rate = Annotated[float, Number, Field(gt=0)]
@@ -72,6 +76,9 @@ class CorpusSettings(Section):
     )
     train_blocks: Count | None = Field(
         None, description="blocks the study trains on (all if empty); the base model gets the rest"
+    )
+    reserve_blocks: Natural = Field(
+        0, description="blocks of the training text set aside for fresh_real, which no model has seen before"
     )
     heldout_blocks: Count | None = Field(
         None, description="at most so many blocks to validate on, and to test on (all if empty)"
@@ -127,9 +134,13 @@ class TrainSettings(Section):
 
 
 class GenerateSettings(Section):
-    """Beam search from every real training block: exactly `corpus.block_size` new tokens."""
+    """How every real training block is continued: by exactly `corpus.block_size` new tokens."""
 
+    decoding: Decoder = Field("beam", description="beam search, its greedy form of one beam, or drawing every token")
     num_beams: Count = 5
+    temperature: Rate = Field(1.0, description="of sampling: logits are divided by it")
+    top_k: Natural = Field(0, description="of sampling: only the k likeliest tokens (all if 0)")
+    top_p: Share = Field(1.0, description="of sampling: only the fewest tokens that have this much of the probability")
     repetition_penalty: Rate = 1.0
     batch_size: Count | None = Field(
         None, description="prompts decoded together (if empty, as many as are fast and fit)"
@@ -155,13 +166,69 @@ class RegimeCondition(Section):
 
 
 class ConditionSettings(RegimeCondition):
-    """What one condition does differently. An empty field inherits from `train` or `generate`."""
+    """What one condition does differently. An empty field inherits from `train` or `generate`.
+
+    The remedies of the literature are here, and compose (docs/paper.md names their sources).
+    """
 
     epochs: Count | None = None
     learning_rate: Rate | None = None
     start: Start | None = None
     repetition_penalty: Rate | None = None
+    decoding: Decoder | None = None
     num_beams: Count | None = None
+    temperature: Rate | None = None
+    top_k: Natural | None = None
+    top_p: Share | None = None
+    fresh_real: Fraction = Field(
+        0.0, description="share of the training set that is real and new in every generation (replace)"
+    )
+    sample_size: Count | None = Field(
+        None, description="M: blocks that a later generation is trained on (all if empty)"
+    )
+    growth: Annotated[float, Number, Field(ge=0, le=3)] = Field(
+        0.0, description="generation i is trained on M (i + 1)^growth blocks: 0 constant, 1 linear, more superlinear"
+    )
+    best_of: Annotated[int, Number, Field(ge=1, le=32)] = Field(
+        1, description="of so many blocks drawn after a prompt, the one that generation 0 finds likeliest is passed on"
+    )
+    drop_least_surprising: Part = Field(0.0, description="share of the blocks written that is dropped as too likely")
+    drop_most_surprising: Part = Field(0.0, description="share of the blocks written that is dropped as too unlikely")
+    judge: Judge = Field(
+        "generation0", description="whose surprise the blocks are dropped by: generation 0's, or the own"
+    )
+    drop_duplicates: Share | None = Field(
+        None, description="blocks are dropped whose 5-grams are to this share (Jaccard) those of one before"
+    )
+    edit: Part | None = Field(
+        None,
+        description="instead of writing: pass on the own training blocks, tokens of a probability above this drawn anew",
+    )
+
+    @model_validator(mode="after")
+    def _what_goes_together(self) -> Self:
+        replaces = self.regime == "replace"
+        if self.fresh_real and not replaces:
+            raise ValueError(f"fresh_real {self.fresh_real} belongs to regime=replace")
+        if self.real_fraction + self.fresh_real > 1:
+            raise ValueError(f"real_fraction {self.real_fraction} and fresh_real {self.fresh_real} are more than 1")
+        if self.fresh_real and self.growth:
+            raise ValueError(f"fresh_real {self.fresh_real} belongs to growth=0")
+        if (self.sample_size or self.growth) and self.regime == "subsample":
+            raise ValueError("sample_size and growth do not belong to regime=subsample, which keeps the size")
+        if self.drop_least_surprising + self.drop_most_surprising >= 1:
+            raise ValueError("drop_least_surprising and drop_most_surprising leave nothing")
+        if self.edit is not None:
+            if not replaces:
+                raise ValueError(
+                    f"edit {self.edit} belongs to regime=replace: it passes on as many blocks as there were"
+                )
+            written = ("decoding", "num_beams", "temperature", "top_k", "top_p", "repetition_penalty", "sample_size")
+            given = [name for name in written if getattr(self, name) is not None]
+            given += ["growth"] * (self.growth > 0) + ["best_of"] * (self.best_of > 1)
+            if given:
+                raise ValueError(f"edit {self.edit} writes nothing new; leave out {', '.join(given)}")
+        return self
 
 
 class StoreSettings(Section):

@@ -1,7 +1,7 @@
 """The corpus: a source of text -> a tokenizer -> blocks of tokens, in one folder that every worker reads.
 
     tokenizer/      loadable by AutoTokenizer
-    <split>.npy     blocks (n, block_size) int32 of pretrain, train, validation, test
+    <split>.npy     blocks (n, block_size) int32 of pretrain, train, validation, test; and reserve where some are set aside
     corpus.json     name, separator, vocabulary size, digests
 
 The paper's corpus (section 5.2) is WikiText-2 cut in blocks of 64 tokens by OPT's tokenizer.
@@ -30,7 +30,8 @@ ALL_SPLITS = ("pretrain", *SPLITS)
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Blocks (n, block_size) int32, read-only. `pretrain` may have none: it is for a base model only.
+    """Blocks (n, block_size) int32, read-only. `pretrain` may have none: it is for a base model only. `reserve`, which may
+    have none either, is training text that no model has seen: in an order of its own, which later generations go through.
 
     `separator` is the id before every line, ids lie below `vocabulary_size`; `digests` has `text`, `tokenizer` and one
     for the blocks of each split.
@@ -41,6 +42,7 @@ class Corpus:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    reserve: np.ndarray
     tokenizer_folder: Path
     separator: int
     vocabulary_size: int
@@ -67,21 +69,24 @@ def identity_inputs(settings: CorpusSettings, tokenizer: str) -> dict[str, Any]:
         "remainder": settings.remainder,
         "train_blocks": settings.train_blocks,
     }
-    return inputs | ({} if settings.heldout_blocks is None else {"heldout_blocks": settings.heldout_blocks})
+    optional = {"heldout_blocks": settings.heldout_blocks, "reserve_blocks": settings.reserve_blocks or None}
+    return inputs | {name: value for name, value in optional.items() if value is not None}
 
 
 def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str, float]:
     """Read, tokenise, pack, and write everything into `folder`, which exists and is empty.
 
     With `train_blocks`, that many blocks evenly spread over the training split are the study's; the others join the
-    pretraining blocks. With `heldout_blocks`, at most that many of the validation and of the test split are kept.
+    pretraining blocks. `reserve_blocks` are set aside of the training split before that. With `heldout_blocks`, at most
+    that many of the validation and of the test split are kept.
 
     Returns:
         For each split `tokens/<split>` (as read, the remainder included) and `blocks/<split>` (as the study has them),
         and `bytes/text`, `vocabulary_size`.
 
     Raises:
-        BadInput: text or tokenizer cannot serve, a split is too short for one block, or `train_blocks` too many.
+        BadInput: text or tokenizer cannot serve, a split is too short for one block, or `train_blocks` and `reserve_blocks`
+            are too many.
     """
     texts = read_texts(settings)
     encoder = prepare_tokenizer(tokenizer, texts, settings.vocabulary_size, folder / "tokenizer")
@@ -99,14 +104,25 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
                 f"the {split} split of {texts.name} has {count} tokens, too few for one block; "
                 "give more text or smaller blocks",
             )
-    if settings.train_blocks is not None:
-        blocks["train"], rest = _spread(blocks["train"], settings.train_blocks)
-        blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
+    there, reserved = len(blocks["train"]), settings.reserve_blocks
+    if reserved >= there:
+        raise BadInput("corpus.reserve_blocks", reserved, f"the training split has {there} blocks; give fewer")
+    wanted = settings.train_blocks or there - reserved
+    if wanted + reserved > there:
+        split = f"the training split has {there} blocks" + (f", {reserved} of them set aside" if reserved else "")
+        raise BadInput("corpus.train_blocks", wanted, f"{split}; give at most {there - reserved}")
+    blocks["train"], rest = _spread(blocks["train"], wanted + reserved)
+    blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
+    blocks["train"], reserve = _spread(blocks["train"], wanted)
     if (most := settings.heldout_blocks) is not None:
         for split in ("validation", "test"):
             blocks[split], _ = _spread(blocks[split], min(most, len(blocks[split])))
     digests = {"text": texts.digest, "tokenizer": tokenizer_digest(encoder)}
-    for split in ALL_SPLITS:
+    if reserved:
+        blocks["reserve"] = np.random.default_rng(0).permutation(
+            reserve
+        )  # not page after page: each generation takes a part
+    for split in blocks:
         write_array(folder / f"{split}.npy", blocks[split])
         digests[split] = digest(blocks[split])
         metrics[f"blocks/{split}"] = len(blocks[split])
@@ -124,7 +140,9 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
 
 def load(folder: Path) -> Corpus:
     """The corpus that `prepare` wrote; its blocks stay on disk until they are read, so workers share them."""
-    arrays = {split: np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False) for split in ALL_SPLITS}
+    files = {split: folder / f"{split}.npy" for split in (*ALL_SPLITS, "reserve")}
+    arrays = {split: np.load(file, mmap_mode="r", allow_pickle=False) for split, file in files.items() if file.exists()}
+    arrays.setdefault("reserve", arrays["train"][:0])
     description = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     return Corpus(tokenizer_folder=folder / "tokenizer", **arrays, **description)
 
@@ -132,8 +150,6 @@ def load(folder: Path) -> Corpus:
 def _spread(blocks: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     """`wanted` blocks at even distances, and the rest; both in reading order."""
     there = len(blocks)
-    if wanted > there:
-        raise BadInput("corpus.train_blocks", wanted, f"the training split has {there} blocks; give at most {there}")
     chosen = np.zeros(there, bool)
     chosen[np.arange(wanted) * there // wanted] = True
     return blocks[chosen], blocks[~chosen]

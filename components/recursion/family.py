@@ -52,6 +52,15 @@ class Pool(Generic[Place]):
     trained: Place | None = None
 
 
+@dataclass(frozen=True)
+class Origin(Generic[Place]):
+    """Where a generation's model comes from: what `compose` made of the pool for it, and the first model of its chain."""
+
+    composed: Place
+    pool: Pool[Place]
+    generation0: Place
+
+
 class Family(Protocol[Place]):
     """A kind of generative model. All workers of a chain call every method together; rank 0 writes the files."""
 
@@ -71,7 +80,8 @@ class Family(Protocol[Place]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Per phase (`fit`, `sample`, `measure`), what of the settings determines its result, as JSON."""
+        """Per phase (`fit`, `sample`, `measure`, and `compose` where something does), what of the settings determines its
+        result, as JSON."""
 
     def digests(self) -> Mapping[str, str]:
         """Content digests of the real data: `training` and `evaluation` at least."""
@@ -85,8 +95,8 @@ class Family(Protocol[Place]):
     def fit(self, composed: Place, pool: Pool[Place], start: Place | None, out: Place, step: Step) -> dict[str, float]:
         """Fit a model to what `compose` made of `pool`, from the model at `start` or from random weights."""
 
-    def sample(self, fitted: Place, out: Place, step: Step) -> dict[str, float]:
-        """Draw the fitted model's samples; `synthetic/rows` says how many."""
+    def sample(self, fitted: Place, origin: Origin[Place], out: Place, step: Step) -> dict[str, float]:
+        """Draw the fitted model's samples; `synthetic/rows` says how many the next generation may be fitted on."""
 
     def measure(self, fitted: Place, sampled: Place, generation0: Place, out: Place, step: Step) -> dict[str, float]:
         """Hold a generation's model and samples against the real data and against generation 0's model."""

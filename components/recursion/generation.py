@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from components.recursion.family import Family, Place, Pool, Step
+from components.recursion.family import Family, Origin, Place, Pool, Step
 from components.recursion.peers import Peers
 from components.recursion.records import Chain
 from components.regimes import Regime
@@ -84,6 +84,7 @@ def advance(
     composing = {
         "pool": [settings["data"]["training"], *past.samples],
         **({"regime": settings["regime"], **seed} if index else {}),
+        **({"settings": settings["compose"]} if index and "compose" in settings else {}),
     }
     composed = obtained("compose", composing, (), lambda out, at: family.compose(regime, past.pool, out, at))
 
@@ -107,10 +108,19 @@ def advance(
         lambda out, at: family.fit(composed.place, past.pool, weights, out, at),
     )
 
-    sampling = {**common, "data": seen, "settings": settings["sample"], "model": fitted.identity, **seed}
-    sampled = obtained("sample", sampling, [fitted.place], lambda out, at: family.sample(fitted.place, out, at))
-
+    # The model's identity says where it comes from: nothing of `origin` has to be named besides.
     generation0 = past.generation0 or fitted
+    origin = Origin(composed.place, past.pool, generation0.place)
+    sampling = {**common, "data": seen, "settings": settings["sample"], "model": fitted.identity, **seed}
+    known = [fitted.place, generation0.place]
+    known.extend(before)
+    sampled = obtained(
+        "sample",
+        sampling,
+        known,
+        lambda out, at: family.sample(fitted.place, origin, out, at),
+    )
+
     measuring = {
         **common,
         "settings": settings["measure"],

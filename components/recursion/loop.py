@@ -31,7 +31,7 @@ def make_chain(family: Family, condition: str, regime: Regime, start: str, seed:
     base = family.base()
     settings = {
         "family": family.name,
-        "regime": {"name": regime.name, "real_fraction": regime.real_fraction},
+        "regime": regime.settings,
         "start": start,
         "seed": seed,
         "data": dict(family.digests()),

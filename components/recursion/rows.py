@@ -7,12 +7,23 @@ import numpy as np
 import pandas as pd
 
 from components.recursion.family import Pool, Step
-from components.regimes import REAL, Composition, Regime, compose, gather
+from components.regimes import FRESH, REAL, Composition, Regime, compose, gather
 
 
-def compose_rows(regime: Regime, real_rows: int, pool: Pool[Path], out: Path, step: Step) -> dict[str, float]:
-    """Draw the training set out of real data and samples; writes `composition.parquet`, a row for each row of it."""
-    composition = compose(regime, [real_rows, *pool.rows], np.random.default_rng(step.random))
+def compose_rows(
+    regime: Regime,
+    real_rows: int,
+    pool: Pool[Path],
+    out: Path,
+    step: Step,
+    rows: int | None = None,
+    reserve: int = 0,
+) -> dict[str, float]:
+    """Draw the training set out of real data and samples; writes `composition.parquet`, a row for each row of it.
+
+    `rows` and `reserve` as of `compose`.
+    """
+    composition = compose(regime, [real_rows, *pool.rows], np.random.default_rng(step.random), rows, reserve)
     if step.peers.leads:
         frame = pd.DataFrame({"source": composition.source, "row": composition.row})
         frame.to_parquet(out / "composition.parquet", index=False)
@@ -21,14 +32,19 @@ def compose_rows(regime: Regime, real_rows: int, pool: Pool[Path], out: Path, st
 
 
 def gather_rows(
-    composed: Path, real: np.ndarray, pool: Pool[Path], samples: Callable[[Path], np.ndarray]
+    composed: Path,
+    real: np.ndarray,
+    pool: Pool[Path],
+    samples: Callable[[Path], np.ndarray],
+    fresh: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The rows that a composition names, out of the real data and of the samples it draws on."""
+    """The rows that a composition names, out of the real data (`fresh`: the reserve) and of the samples it draws on."""
     frame = pd.read_parquet(composed / "composition.parquet")
     composition = Composition(frame["source"].to_numpy(), frame["row"].to_numpy())
+    known = {REAL: real} if fresh is None else {REAL: real, FRESH: fresh}
     sources = np.unique(composition.source).tolist()
     return gather(
-        composition, {source: real if source == REAL else samples(pool.sampled[source]) for source in sources}
+        composition, {source: known[source] if source < 0 else samples(pool.sampled[source]) for source in sources}
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from components.families.discrete import counts
 from components.measures.spread import spread
-from components.recursion.family import Arrays, Pool, Step
+from components.recursion.family import Arrays, Origin, Pool, Step
 from components.regimes import Regime
 from components.store import identity
 
@@ -79,7 +79,7 @@ class DiscreteFamily:
         out["probabilities"] = composed["counts"] / composed["counts"].sum(axis=1, keepdims=True)
         return {}
 
-    def sample(self, fitted: Arrays, out: Arrays, step: Step) -> dict[str, float]:
+    def sample(self, fitted: Arrays, origin: Origin[Arrays], out: Arrays, step: Step) -> dict[str, float]:
         """Counts of `rows` draws from every chain's model."""
         out["counts"] = counts.draw(fitted["probabilities"], self.rows, np.random.default_rng(step.random))
         return {"synthetic/rows": self.rows}

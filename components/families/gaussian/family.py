@@ -14,7 +14,7 @@ from components.families.gaussian import statistics
 from components.families.gaussian.rows import standard_normal
 from components.families.gaussian.statistics import Statistics
 from components.measures.spread import spread
-from components.recursion.family import Arrays, Pool, Step
+from components.recursion.family import Arrays, Origin, Pool, Step
 from components.recursion.rows import appended
 from components.regimes import Regime, distinct
 
@@ -87,7 +87,7 @@ class GaussianFamily:
         out["mean"], out["factor"] = statistics.fit(Statistics.of(composed), self.ddof)
         return {}
 
-    def sample(self, fitted: Arrays, out: Arrays, step: Step) -> dict[str, float]:
+    def sample(self, fitted: Arrays, origin: Origin[Arrays], out: Arrays, step: Step) -> dict[str, float]:
         """Which distribution the samples are from, and how many: they are drawn where they are used."""
         out |= fitted
         return {"synthetic/rows": self.rows_of(step.generation + 1)}

@@ -1,4 +1,4 @@
-"""The language family: OPT fine-tuned on blocks, beam search from real prompts, perplexity (paper section 5.2).
+"""The language family: OPT fine-tuned on blocks, which then continues real prompts; perplexity (paper section 5.2).
 
 A worker of a chain's group calls these together with its peers: all train, each samples and scores its share of the
 blocks, rank 0 puts the shares together and writes them.
@@ -6,7 +6,7 @@ blocks, rank 0 puts the shares together and writes them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from components import corpus
 from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
-from components.families.language.beam_search import generate_blocks
-from components.families.language.decoding import Decoding, guard_decoding
+from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.deepspeed_engine import DeepSpeedEngine
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
+from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
 from components.measures.diversity import (
     compression_ratio,
@@ -39,16 +39,15 @@ from components.measures.diversity import (
     vocabulary_coverage,
 )
 from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
-from components.recursion.family import GuardFailure, Pool, Progress, Step
+from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
-from components.regimes import Regime
+from components.regimes import Regime, equally_often
 from components.store import MANIFEST, read_manifest
 
 FORMATS = {"fit": 1, "sample": 1, "measure": 2}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 
-GUARDED_PROMPTS = 2
 LEAST_WAY = 1e-8
 """One step of AdamW at the paper's learning rate moves the weights by about a thousandth of their length."""
 
@@ -59,7 +58,8 @@ class LanguageFamily:
 
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
     result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
-    part: it is what `train.engine` compares.)
+    part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
+    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
     """
 
     corpus_folder: Path
@@ -69,6 +69,9 @@ class LanguageFamily:
     decoding: Decoding
     engine: str
     zero_stage: int
+    selection: Selection = field(default_factory=Selection)
+    sample_size: int | None = None
+    growth: float = 0.0
 
     name = "language"
     in_memory = False
@@ -84,19 +87,34 @@ class LanguageFamily:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        recipe, decoding = vars(self.recipe).copy(), vars(self.decoding).copy()
-        del decoding["batch_size"]
+        recipe = vars(self.recipe).copy()
         if not self.size.dropout:
             del recipe["micro_batch_size"]
+        sized = {"sample_size": self.sample_size, "growth": self.growth} if self.sample_size or self.growth else {}
+        chosen = {"selection": selection} if (selection := self.selection.settings) else {}
+        reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
         of_phase = {
             "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
-            "sample": decoding,
+            "sample": {**self.decoding.settings, **chosen, **sized},
             "measure": {},
         }
-        return {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
+        found: dict[str, Any] = {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
+        return found | ({"compose": {**sized, **reserve}} if sized or reserve else {})
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "corpus"}  # each worker reads its own
+
+    def rows(self, generation: int) -> int:
+        """How many blocks a generation is trained on (but where it accumulates all there are)."""
+        if not generation:
+            return len(self.real())
+        return round((self.sample_size or len(self.real())) * (generation + 1) ** self.growth)
+
+    @property
+    def judged(self) -> int:
+        """How often every block is read by a model before it is passed on."""
+        best_of, edits = self.selection.best_of, self.decoding.edit is not None
+        return (best_of if best_of > 1 else 0) + self.selection.by_surprise + edits
 
     def real(self) -> np.ndarray:
         """The real training blocks; (blocks, tokens)."""
@@ -116,7 +134,8 @@ class LanguageFamily:
 
     def compose(self, regime: Regime, pool: Pool[Path], out: Path, step: Step) -> dict[str, float]:
         """Draw the blocks that the generation is trained on; writes `composition.parquet`."""
-        return compose_rows(regime, len(self.real()), pool, out, step)
+        rows, reserve = self.rows(step.generation), len(self.corpus.reserve)
+        return compose_rows(regime, len(self.real()), pool, out, step, rows, reserve)
 
     def fit(self, composed: Path, pool: Pool[Path], start: Path | None, out: Path, step: Step) -> dict[str, float]:
         """Fine-tune from the model in `start` (or from random weights); writes `model/`, `losses.parquet`, `validation.parquet`.
@@ -124,50 +143,72 @@ class LanguageFamily:
         Raises:
             GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
         """
-        training = gather_rows(composed, self.real(), pool, self.samples)
+        training = self._training(composed, pool)
         seed = int(step.random.generate_state(1)[0])
         model = opt.load(start / "model", dropout=self.size.dropout) if start else architecture.create(self.size, seed)
         return train_model(
             model, training, self, self.recipe, seed, out, step.peers, step.progress, _validation_loss_of(start)
         )
 
-    def sample(self, fitted: Path, out: Path, step: Step) -> dict[str, float]:
-        """Continue every real training block by one block; writes `synthetic.parquet`. Beam search draws nothing at random.
+    def _training(self, composed: Path, pool: Pool[Path]) -> np.ndarray:
+        return gather_rows(composed, self.real(), pool, self.samples, self.corpus.reserve)
+
+    def sample(self, fitted: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
+        """Continue real training blocks by one block each, or edit the model's own; writes `synthetic.parquet`, a row for
+        each block that is passed on. Beam search draws nothing at random.
 
         Raises:
             GuardFailure: a block of another length, a separator in it, a missing block, or blocks that the decoder
                 asked for would not have written.
         """
-        prompts, peers = self.corpus.train, step.peers
-        share = peers.share(len(prompts))
-        dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
-        model = opt.load(fitted / "model").to(device(), dtype).eval()
-        tokens, scores = generate_blocks(
-            model,
-            prompts[share],
-            new_tokens=prompts.shape[1],
-            num_beams=self.decoding.num_beams,
-            repetition_penalty=self.decoding.repetition_penalty,
-            batch_size=self.decoding.batch_size,
-            progress=step.progress,
-        )
-        guard_decoding(model, prompts[share][:GUARDED_PROMPTS], tokens[:GUARDED_PROMPTS], self.decoding)
-        parts = gathered({"tokens": tokens, "score": scores}, peers)
+        peers, random = step.peers, np.random.default_rng(step.random)
+        edits = self.decoding.edit is not None
+        before = self._training(origin.composed, origin.pool) if edits else self.real()
+        rows = np.arange(len(before)) if edits else chosen_prompts(len(before), self.rows(step.generation + 1), random)
+        share = peers.share(len(rows))
+        numbers = random.random((len(rows), self.selection.best_of, before.shape[1]), np.float32)[share]
+        prompts = before[rows[share]]
+        tokens, scores = write_blocks(fitted / "model", prompts, numbers, self.decoding, step.progress)
+        written = {"tokens": tokens[:, 0], "score": scores[:, 0]}
+        if self.selection.best_of > 1:
+            written = _likeliest(tokens, scores, origin.generation0)
+        if self.selection.by_surprise:
+            judge = fitted if self.selection.judge == "own" else origin.generation0
+            written["surprise"] = sequence_losses(_losses_under(judge / "model", written["tokens"]))
+        parts = gathered(written, peers)
         if parts is None:
             return {}
-        tokens, scores = parts["tokens"], parts["score"]
-        self._guard_blocks(tokens)
+        self._guard_blocks(parts["tokens"], len(rows))
+        kept = self._passed_on(parts)
+        passed = {name: part[kept] for name, part in parts.items()}
         tokenizer = AutoTokenizer.from_pretrained(self.corpus.tokenizer_folder, trust_remote_code=False)
         table = pa.table(
             {
-                "prompt_row": pa.array(np.arange(len(tokens), dtype=np.int32)),
-                "tokens": pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), tokens.shape[1]),
-                "score": pa.array(scores.astype(np.float32)),
-                "text": pa.array(tokenizer.batch_decode(tokens)),
+                "prompt_row": pa.array(rows[kept].astype(np.int32)),
+                "tokens": pa.FixedSizeListArray.from_arrays(pa.array(passed["tokens"].reshape(-1)), before.shape[1]),
+                "score": pa.array(passed["score"].astype(np.float32)),
+                "text": pa.array(tokenizer.batch_decode(passed["tokens"])),
             }
         )
         parquet.write_table(table, out / "synthetic.parquet")
-        return {"synthetic/rows": len(tokens), "tokens/sample": tokens.size}
+        found = {
+            "synthetic/rows": int(kept.sum()),
+            "tokens/sample": len(rows) * self.selection.best_of * before.shape[1],
+        }
+        if edits:
+            found["synthetic/edited"] = float((parts["tokens"] != before).mean())
+        return found | ({} if kept.all() else {"synthetic/dropped": 1 - kept.mean()})
+
+    def _passed_on(self, written: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Which blocks the filters let through, bool (n,)."""
+        selection, kept = self.selection, np.ones(len(written["tokens"]), bool)
+        if selection.by_surprise:
+            kept = kept_by_surprise(
+                written["surprise"], selection.drop_least_surprising, selection.drop_most_surprising
+            )
+        if selection.drop_duplicates is not None:
+            kept[kept] = kept_as_new(written["tokens"][kept], selection.drop_duplicates)
+        return kept
 
     def samples(self, sampled: Path) -> np.ndarray:
         """The blocks that `sample` wrote; int64 (prompts, tokens)."""
@@ -229,13 +270,28 @@ class LanguageFamily:
         }
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
-    def _guard_blocks(self, tokens: np.ndarray) -> None:
-        if tokens.shape != self.corpus.train.shape:
-            raise GuardFailure(f"the synthetic set is {tokens.shape}, not {self.corpus.train.shape} as the real one")
-        if (tokens == self.corpus.separator).any():
+    def _guard_blocks(self, tokens: np.ndarray, rows: int) -> None:
+        wanted = (rows, self.real().shape[1])
+        if tokens.shape != wanted:
+            raise GuardFailure(f"the synthetic set is {tokens.shape}, not {wanted} as asked for")
+        if self.decoding.edit is None and (tokens == self.corpus.separator).any():
             raise GuardFailure("a synthetic block holds a separator, which a fixed length bans")
         if tokens.min() < 0 or tokens.max() >= self.corpus.vocabulary_size:
             raise GuardFailure("a synthetic block holds a token that the tokenizer does not know")
+
+
+def chosen_prompts(there: int, wanted: int, random: np.random.Generator) -> np.ndarray:
+    """Which of the real training blocks are continued, int64 (wanted,), in order: each as often as any other, or once more."""
+    return np.arange(there) if wanted == there else equally_often(there, wanted, random)
+
+
+def _likeliest(tokens: np.ndarray, scores: np.ndarray, generation0: Path) -> dict[str, np.ndarray]:
+    """Of the candidates (n, candidates, length) for each prompt the one that generation 0 is least surprised by."""
+    count, candidates, length = tokens.shape
+    losses = _losses_under(generation0 / "model", tokens.reshape(-1, length))
+    best = sequence_losses(losses).reshape(count, candidates).argmin(1)
+    first = np.arange(count)
+    return {"tokens": tokens[first, best], "score": scores[first, best]}
 
 
 def train_model(
@@ -323,7 +379,7 @@ def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarr
     return {key: np.concatenate([one[key] for one in parts]) for key in part}
 
 
-def _losses_under(folder: Path, blocks: np.ndarray, progress: Progress) -> np.ndarray:
+def _losses_under(folder: Path, blocks: np.ndarray, progress: Progress = lambda done, total: None) -> np.ndarray:
     """Token losses under a saved model, which is gone from memory before the next one is loaded."""
     return token_losses(opt.load(folder).to(device()).eval(), blocks, progress=progress)
 

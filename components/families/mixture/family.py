@@ -13,7 +13,7 @@ import numpy as np
 from components.families.mixture import em
 from components.families.mixture.mixture import Mixture, draw, moments, squared_l2
 from components.measures.spread import spread
-from components.recursion.family import Arrays, Pool, Step
+from components.recursion.family import Arrays, Origin, Pool, Step
 from components.recursion.rows import appended
 from components.regimes import Regime, distinct
 from components.store import identity
@@ -92,7 +92,7 @@ class MixtureFamily:
         out |= fitted.arrays()
         return {"em/steps": float(steps.mean()), "em/unconverged": float((steps == self.recipe.max_iter).mean())}
 
-    def sample(self, fitted: Arrays, out: Arrays, step: Step) -> dict[str, float]:
+    def sample(self, fitted: Arrays, origin: Origin[Arrays], out: Arrays, step: Step) -> dict[str, float]:
         """`rows` draws from every chain's mixture."""
         out["rows"] = draw(Mixture.of(fitted), self.rows, np.random.default_rng(step.random))
         return {"synthetic/rows": self.rows}

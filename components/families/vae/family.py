@@ -23,7 +23,7 @@ from components.families.device import device
 from components.families.vae import model as vae
 from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
-from components.recursion.family import GuardFailure, Pool, Step
+from components.recursion.family import GuardFailure, Origin, Pool, Step
 from components.recursion.rows import compose_rows
 from components.regimes import REAL, Composition, Regime
 from components.store import read_manifest
@@ -119,7 +119,7 @@ class VaeFamily:
         images = self.real["train"] if source == REAL else self.samples(pool.sampled[source])
         return torch.from_numpy(images.copy()).to(device())  # bytes: a quarter of the memory
 
-    def sample(self, fitted: Path, out: Path, step: Step) -> dict[str, float]:
+    def sample(self, fitted: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
         """Hand on the decoder and as many images as there are real ones; writes `model/`, `synthetic.parquet`, `samples.png`."""
         model = vae.load(fitted / "model")
         vae.save(model, out / "model")

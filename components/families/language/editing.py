@@ -1,0 +1,57 @@
+"""Token-level editing: text that is passed on but for the tokens that a model finds too easy, which it draws anew.
+
+ToEdit, Zhu et al. 2024 (arXiv 2412.14689, algorithm 1): a token whose probability given the text before it exceeds a
+threshold is drawn from the model's distribution, every other one stays. The text before it is the text as it was.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import OPTForCausalLM
+
+from components.families.language.decoder import in_batches
+from components.families.language.network import Network, causal
+from components.families.language.sampling import drawn_tokens
+
+PROBABILITIES_AT_ONCE = 2**22
+
+
+def edit_blocks(
+    model: OPTForCausalLM,
+    blocks: np.ndarray,
+    numbers: np.ndarray,
+    threshold: float,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The blocks with those tokens drawn anew whose probability exceeds `threshold`; the first of a block stays.
+
+    Args:
+        model: on any device, in any floating type.
+        blocks: int32 (n, length).
+        numbers: float32 (n, length), each evenly distributed from 0 to 1: what is drawn goes by them alone.
+        progress: called with (blocks done, n) after every batch.
+
+    Returns:
+        blocks, int32 (n, length), and scores, float32 (n,): the log-likelihood of the blocks as they were, in nats.
+    """
+
+    def edit(network: Network, ids: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        drawn = torch.from_numpy(numbers[rows]).to(network.device)
+        return _edited(network, ids, drawn, threshold)
+
+    at_once = max(1, PROBABILITIES_AT_ONCE // (blocks.shape[1] * model.config.vocab_size))
+    return in_batches(model, blocks, blocks.shape[1], 1, at_once, progress, edit)
+
+
+@torch.inference_mode()
+def _edited(network: Network, ids: Tensor, numbers: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    hidden = network.hidden(ids, slice(0, ids.shape[1]), causal)[:, :-1]
+    probabilities = network.logits(hidden.contiguous()).softmax(-1, dtype=torch.float32)
+    own = probabilities.gather(-1, ids[:, 1:, None])[..., 0]
+    easy = own > threshold
+    edited = ids.clone()
+    edited[:, 1:][easy] = drawn_tokens(probabilities[easy].cumsum(-1), numbers[:, 1:][easy])
+    return edited, own.log().sum(1)

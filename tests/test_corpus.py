@@ -233,6 +233,22 @@ def test_the_study_gets_train_blocks_evenly_spread_and_the_base_the_rest(tmp_pat
     assert chosen.digests["train"] == blocks.digest(chosen.train) != every.digests["train"]
 
 
+def test_blocks_set_aside_are_neither_trained_on_nor_pretrained_on_and_in_no_order_of_the_text(tmp_path: Path) -> None:
+    folder = write(tmp_path / "text", train=PROSE, valid=PROSE[:400], test=PROSE[:400])
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for target, parts in ((whole, {}), (part, {"train_blocks": 20, "reserve_blocks": 12})):
+        target.mkdir()
+        corpus.prepare(CorpusSettings(path=str(folder), block_size=16, vocabulary_size=400, **parts), "train", target)
+    every, parted = corpus.load(whole), corpus.load(part)
+    sets = [parted.train, parted.reserve, parted.pretrain]
+    assert [len(part) for part in sets] == [20, 12, len(every.train) - 32]
+    assert sorted(np.concatenate(sets).tolist()) == sorted(every.train.tolist())
+    places = [every.train.tolist().index(block) for block in parted.reserve.tolist()]
+    assert places != sorted(places)
+    assert every.reserve.shape == (0, 16)
+    assert parted.digests["reserve"] == blocks.digest(parted.reserve)
+
+
 def test_a_folder_without_split_names_and_a_single_file_are_split_by_their_content(tmp_path: Path) -> None:
     single = tmp_path / "one.txt"
     single.write_text(

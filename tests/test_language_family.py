@@ -259,10 +259,10 @@ def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precis
     assert len(part) == 2
     asked = Decoding(5, penalty, "fp32", None)
     numbers = np.zeros((2, 1, LENGTH), np.float32)  # nothing is drawn
-    guard_decoding(model.to(precision), prompts, numbers, beams[:, None], asked)
+    guard_decoding(model.to(precision), prompts, numbers, beams[:, None], asked, SIZE.vocabulary_size)
     if precision == torch.float32:  # bf16 tokens may differ by rounding: there our decoder itself is asked again
         with pytest.raises(GuardFailure, match="5 beams with penalty"):
-            guard_decoding(model, prompts, numbers, greedy[:, None], asked)
+            guard_decoding(model, prompts, numbers, greedy[:, None], asked, SIZE.vocabulary_size)
 
 
 def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, monkeypatch):

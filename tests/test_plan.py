@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import config
+from components.config.errors import BadInput
 from components.config.settings import RecursionSettings
 from components.families.language import architecture
 from components.families.language import model as opt
@@ -52,6 +53,67 @@ def test_what_a_condition_says_reaches_its_chain(store: Store) -> None:
     assert (settings["fit"]["epochs"], settings["fit"]["learning_rate"]) == (3, 0.004)
     assert (settings["sample"]["repetition_penalty"], settings["sample"]["num_beams"]) == (2.0, 4)
     assert mine.family.decoding.repetition_penalty == 2.0
+
+
+def test_the_remedies_of_a_condition_reach_its_chain_and_leave_the_others_as_they_were(store: Store) -> None:
+    given = {
+        "decoding": "sampling", "temperature": "0.9", "top_k": "50", "top_p": "0.95", "best_of": "4",
+        "drop_least_surprising": "0.1", "drop_most_surprising": "0.2", "judge": "own", "drop_duplicates": "0.7",
+        "fresh_real": "0.25", "sample_size": "40",
+    }  # fmt: skip
+    arguments = [part for name, value in given.items() for part in (CONDITION + name, value)]
+    planned = plan(store, *arguments, "--corpus.reserve_blocks", "16")
+    mine, other = (
+        next(work for work in planned.chains if work.chain.condition == name) for name in ("mine", "no-real-data")
+    )
+    settings = mine.chain.settings
+    assert Regime(**settings["regime"]) == Regime("replace", 0.0, 0.25)
+    assert settings["sample"]["sampling"] == {"temperature": 0.9, "top_k": 50, "top_p": 0.95}
+    assert settings["sample"]["selection"] == {
+        "best_of": 4, "drop_least_surprising": 0.1, "drop_most_surprising": 0.2, "judge": "own", "drop_duplicates": 0.7
+    }  # fmt: skip
+    assert settings["compose"]["sample_size"] == settings["sample"]["sample_size"] == 40
+    assert "num_beams" not in settings["sample"]
+    assert set(other.chain.settings["sample"]) == {"num_beams", "repetition_penalty", "precision", "format"}
+    assert other.chain.settings["regime"] == {"name": "replace", "real_fraction": 0.0}
+    assert planned.costs[mine.chain.identity][1].generated == 40 * 16
+    assert planned.costs[mine.chain.identity][1].trained == 5 * 40 * 16  # epochs
+
+
+def test_greedy_is_beam_search_of_one_beam_and_editing_writes_nothing(store: Store) -> None:
+    planned = plan(store, CONDITION + "decoding", "greedy", "--conditions.edited.edit", "0.9")
+    found = {work.chain.condition: work.family.decoding for work in planned.chains}
+    assert (found["mine"].num_beams, found["mine"].sampling) == (1, None)
+    assert (found["edited"].edit, found["edited"].sequences(1)) == (0.9, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        ("temperature", "0.5", "belongs to decoding=sampling, not to beam"),
+        ("best_of", "4", "belongs to decoding=sampling, not to beam"),
+        (
+            "sample_size",
+            "40",
+            "40 blocks are wanted of 32 prompts, after each of which beam search writes one and the same",
+        ),
+        ("growth", "1.0", "give decoding=sampling, or less"),
+        (
+            "fresh_real",
+            "0.5",
+            r"16 new blocks are wanted to generation 1, 0 are set aside; give corpus.reserve_blocks=16",
+        ),
+    ],
+)
+def test_a_remedy_that_cannot_be_is_refused(store: Store, field: str, value: str, line: str) -> None:
+    with pytest.raises(BadInput, match=line) as refused:
+        plan(store, CONDITION + field, value)
+    assert refused.value.field == f"conditions.mine.{field}"
+
+
+def test_beams_are_refused_where_there_are_none(store: Store) -> None:
+    with pytest.raises(BadInput, match="sampling has no beams; leave it out"):
+        plan(store, CONDITION + "decoding", "sampling", CONDITION + "num_beams", "3")
 
 
 def test_an_empty_field_of_a_condition_inherits(store: Store) -> None:

@@ -39,9 +39,13 @@ def test_every_token_is_the_one_that_transformers_distribution_gives_for_its_num
     prompts = random_prompts(model, 3, 5, seed)
     sampling = Sampling(temperature, top_k, top_p)
     numbers = numbers_for(prompts, candidates, 6, seed)
-    tokens, scores = sample_blocks(model, prompts, numbers, sampling, repetition_penalty=penalty, batch_size=2)
+    known = model.config.vocab_size - 9
+    named = {"known": known, "repetition_penalty": penalty, "batch_size": 2}
+    tokens, scores = sample_blocks(model, prompts, numbers, sampling, **named)
     # the guard computes every token by transformers' model and processors; one candidate in a hundred may part by rounding
-    guard_decoding(model, prompts, numbers, tokens, Decoding(1, penalty, "fp32", None, sampling))
+    asked = Decoding(1, penalty, "fp32", None, sampling)
+    guard_decoding(model, prompts, numbers, tokens, asked, known)
+    assert tokens.max() < known
     whole = np.concatenate([np.repeat(prompts[:, None], candidates, 1), tokens], 2).reshape(3 * candidates, -1)
     likely = log_likelihood(model, torch.from_numpy(whole.astype(np.int64)), 6)
     assert scores.ravel() == pytest.approx(likely.numpy(), rel=1e-4, abs=1e-3)
@@ -51,7 +55,9 @@ def test_every_token_is_the_one_that_transformers_distribution_gives_for_its_num
 def test_tokens_come_as_often_as_the_model_says():
     model = random_model(3, vocabulary=50)
     prompts = np.repeat(random_prompts(model, 1, 6), 4000, 0)
-    tokens, _ = sample_blocks(model, prompts, numbers_for(prompts, 2, 2), Sampling(temperature=1.3, top_p=0.8))
+    tokens, _ = sample_blocks(
+        model, prompts, numbers_for(prompts, 2, 2), Sampling(temperature=1.3, top_p=0.8), known=50
+    )
     with torch.no_grad():
         logits = model(torch.from_numpy(prompts[:1].astype(np.int64))).logits[0, -1].clone() / 1.3
     logits[SEPARATOR] = -torch.inf
@@ -68,9 +74,9 @@ def test_which_prompts_are_decoded_together_changes_nothing():
     model = random_model(5)
     prompts = random_prompts(model, 7, 4)
     numbers = numbers_for(prompts, 3, 5)
-    together, _ = sample_blocks(model, prompts, numbers, Sampling())
-    apart, _ = sample_blocks(model, prompts, numbers, Sampling(), batch_size=2)
-    last, _ = sample_blocks(model, prompts[4:], numbers[4:], Sampling())
+    together, _ = sample_blocks(model, prompts, numbers, Sampling(), known=80)
+    apart, _ = sample_blocks(model, prompts, numbers, Sampling(), known=80, batch_size=2)
+    last, _ = sample_blocks(model, prompts[4:], numbers[4:], Sampling(), known=80)
     assert (together == apart).all()
     assert (together[4:] == last).all()
 
@@ -90,7 +96,7 @@ def test_only_tokens_likelier_than_the_threshold_are_drawn_anew_and_from_the_mod
     blocks = random_prompts(model, 200, 12)
     easy = easy_blocks(model, blocks)
     numbers = np.random.default_rng(0).random(easy.shape, np.float32)
-    edited, scores = edit_blocks(model, easy, numbers, 0.3)
+    edited, scores = edit_blocks(model, easy, numbers, 0.3, known=80)
     losses = token_losses(model, easy)
     stays = np.ones(easy.shape, bool)
     stays[:, 1:] = np.exp(-losses) <= 0.3
@@ -102,7 +108,7 @@ def test_only_tokens_likelier_than_the_threshold_are_drawn_anew_and_from_the_mod
         float(likely.mean()), abs=4 * float(np.sqrt((likely * (1 - likely)).mean() / len(likely)))
     )
     assert scores == pytest.approx(-losses.sum(1), rel=1e-4)
-    guard_decoding(model, easy[:2], numbers[:2, None], edited[:2, None], EDITING)
+    guard_decoding(model, easy[:2], numbers[:2, None], edited[:2, None], EDITING, 80)
 
 
 def easy_blocks(model: OPTForCausalLM, prompts: np.ndarray) -> np.ndarray:
@@ -122,7 +128,7 @@ def test_blocks_that_were_not_drawn_by_their_numbers_are_found_out(asked):
     numbers = numbers_for(prompts, 1, 8)
     other = np.where(prompts == 9, 10, 9)[:, None]
     with pytest.raises(GuardFailure, match="would not have written these blocks"):
-        guard_decoding(model, prompts, numbers, other, asked)
+        guard_decoding(model, prompts, numbers, other, asked, 80)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +143,4 @@ def test_blocks_that_were_not_drawn_by_their_numbers_are_found_out(asked):
 def test_what_cannot_be_drawn_is_refused(numbers, named, message):
     model = random_model(0)
     with pytest.raises(ValueError, match=message):
-        sample_blocks(model, random_prompts(model, 2, 4), numbers, Sampling(), **named)
+        sample_blocks(model, random_prompts(model, 2, 4), numbers, Sampling(), known=80, **named)

@@ -97,6 +97,30 @@ FAULTS = {
         ["--conditions.a.real_fraction", "0.5", "--conditions.a.regime", "accumulate"],
         r"^conditions\.a = .*: real_fraction 0.5 belongs to regime=replace",
     ),
+    "fresh data with another regime": (
+        ["--conditions.a.fresh_real", "0.5", "--conditions.a.regime", "subsample"],
+        r"^conditions\.a = .*: fresh_real 0.5 belongs to regime=replace",
+    ),
+    "more real data than all": (
+        ["--conditions.a.fresh_real", "0.5", "--conditions.a.real_fraction", "0.6"],
+        r"^conditions\.a = .*: real_fraction 0.6 and fresh_real 0.5 are more than 1",
+    ),
+    "a share that grows": (
+        ["--conditions.a.fresh_real", "0.5", "--conditions.a.growth", "1"],
+        r"^conditions\.a = .*: fresh_real 0.5 belongs to growth=0",
+    ),
+    "nothing passed on": (
+        ["--conditions.a.drop_least_surprising", "0.5", "--conditions.a.drop_most_surprising", "0.5"],
+        r"^conditions\.a = .*: drop_least_surprising and drop_most_surprising leave nothing",
+    ),
+    "editing and writing": (
+        ["--conditions.a.edit", "0.9", "--conditions.a.decoding", "greedy", "--conditions.a.growth", "1"],
+        r"^conditions\.a = .*: edit 0.9 writes nothing new; leave out decoding, growth",
+    ),
+    "unknown decoder": (
+        ["--generate.decoding", "dream"],
+        r"^generate\.decoding = dream: .*'beam', 'greedy' or 'sampling'",
+    ),
     "generations below zero": (["--generations", "-1"], r"^generations = -1: .*greater than or equal to 0"),
     "no beams": (["--generate.num_beams", "0"], r"^generate\.num_beams = 0: .*greater than or equal to 1"),
     "no epochs": (["--conditions.a.epochs", "0"], r"^conditions\.a\.epochs = 0"),

@@ -56,13 +56,14 @@ class Decoding:
 
 
 def write_blocks(
-    folder: Path, prompts: np.ndarray, numbers: np.ndarray, decoding: Decoding, progress: Progress
+    folder: Path, prompts: np.ndarray, numbers: np.ndarray, decoding: Decoding, known: int, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blocks by the model in `folder`, and the proof that they are the decoder's.
 
     Args:
         prompts: int32 (n, length): what is continued, or edited.
         numbers: float32 (n, candidates, length) below 1: what is drawn goes by them.
+        known: the tokenizer's entries.
 
     Returns:
         tokens, int32 (n, candidates, length), and scores, float32 (n, candidates), in nats.
@@ -72,8 +73,8 @@ def write_blocks(
     """
     dtype = torch.bfloat16 if decoding.precision == "bf16" else torch.float32
     model = opt.load(folder).to(device(), dtype).eval()
-    tokens, scores = _write(model, prompts, numbers, decoding, decoding.batch_size, progress)
-    guard_decoding(model, prompts[:GUARDED], numbers[:GUARDED], tokens[:GUARDED], decoding)
+    tokens, scores = _write(model, prompts, numbers, decoding, known, decoding.batch_size, progress)
+    guard_decoding(model, prompts[:GUARDED], numbers[:GUARDED], tokens[:GUARDED], decoding, known)
     return tokens, scores
 
 
@@ -82,15 +83,24 @@ def _write(
     prompts: np.ndarray,
     numbers: np.ndarray,
     decoding: Decoding,
+    known: int,
     batch_size: int | None,
     progress: Progress = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     penalty = decoding.repetition_penalty
     if decoding.edit is not None:
-        tokens, scores = edit_blocks(model, prompts, numbers[:, 0], decoding.edit, progress=progress)
+        tokens, scores = edit_blocks(model, prompts, numbers[:, 0], decoding.edit, known=known, progress=progress)
     elif decoding.sampling:
-        named: dict[str, Any] = {"repetition_penalty": penalty, "batch_size": batch_size, "progress": progress}
-        return sample_blocks(model, prompts, numbers, decoding.sampling, **named)
+        return sample_blocks(
+            model,
+            prompts,
+            numbers,
+            decoding.sampling,
+            known=known,
+            repetition_penalty=penalty,
+            batch_size=batch_size,
+            progress=progress,
+        )
     else:
         tokens, scores = generate_blocks(
             model,
@@ -105,7 +115,12 @@ def _write(
 
 
 def guard_decoding(
-    model: OPTForCausalLM, prompts: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding
+    model: OPTForCausalLM,
+    prompts: np.ndarray,
+    numbers: np.ndarray,
+    tokens: np.ndarray,
+    decoding: Decoding,
+    known: int,
 ) -> None:
     """Hold the blocks written after a few prompts against transformers' own decoder, token for token in fp32.
 
@@ -125,16 +140,16 @@ def guard_decoding(
     if model.dtype != torch.float32:
         precise = OPTForCausalLM(model.config).to(model.device).eval()
         precise.load_state_dict(model.state_dict())
-        tokens, _ = _write(precise, prompts, numbers, decoding, len(prompts))
+        tokens, _ = _write(precise, prompts, numbers, decoding, known, len(prompts))
     expected: Callable[..., np.ndarray] = (
         _edited if decoding.edit is not None else _drawn if decoding.sampling else _searched
     )
-    if not (tokens == expected(precise, prompts, numbers, tokens, decoding)).all(axis=-1).any():
+    if not (tokens == expected(precise, prompts, numbers, tokens, decoding, known)).all(axis=-1).any():
         raise GuardFailure(f"{_said(decoding)} would not have written these blocks")
 
 
 def _searched(
-    model: OPTForCausalLM, prompts: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding
+    model: OPTForCausalLM, prompts: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding, known: int
 ) -> np.ndarray:
     ids = torch.from_numpy(prompts.astype(np.int64)).to(model.device)
     with torch.inference_mode():
@@ -151,7 +166,7 @@ def _searched(
 
 
 def _drawn(
-    model: OPTForCausalLM, prompts: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding
+    model: OPTForCausalLM, prompts: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding, known: int
 ) -> np.ndarray:
     """What transformers' distribution gives at every token for the number drawn, after the tokens that were written."""
     assert decoding.sampling is not None
@@ -164,6 +179,7 @@ def _drawn(
     with torch.inference_mode():
         logits = model(ids.to(model.device)).logits.float().cpu()
         logits[..., model.config.eos_token_id] = -torch.inf
+        logits[..., known:] = -torch.inf
         for step in range(length):
             seen = ids[:, : prompts.shape[1] + step]
             cumulative = (
@@ -175,13 +191,13 @@ def _drawn(
 
 
 def _edited(
-    model: OPTForCausalLM, blocks: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding
+    model: OPTForCausalLM, blocks: np.ndarray, numbers: np.ndarray, tokens: np.ndarray, decoding: Decoding, known: int
 ) -> np.ndarray:
     ids = torch.from_numpy(blocks.astype(np.int64))
     with torch.inference_mode():
         probabilities = model(ids.to(model.device)).logits.float().softmax(-1).cpu().numpy()[:, :-1].astype(np.float64)
     own = np.take_along_axis(probabilities, ids.numpy()[:, 1:, None], -1)[..., 0]
-    cumulative = probabilities.cumsum(-1)
+    cumulative = probabilities[..., :known].cumsum(-1)
     drawn = (cumulative <= numbers[:, 0, 1:, None] * cumulative[..., -1:]).sum(-1)
     expected = blocks.copy()
     expected[:, 1:] = np.where(own > decoding.edit, drawn, blocks[:, 1:])

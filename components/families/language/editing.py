@@ -24,6 +24,7 @@ def edit_blocks(
     numbers: np.ndarray,
     threshold: float,
     *,
+    known: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The blocks with those tokens drawn anew whose probability exceeds `threshold`; the first of a block stays.
@@ -32,6 +33,7 @@ def edit_blocks(
         model: on any device, in any floating type.
         blocks: int32 (n, length).
         numbers: float32 (n, length), each evenly distributed from 0 to 1: what is drawn goes by them alone.
+        known: the tokenizer's entries; of a model's further rows none is drawn.
         progress: called with (blocks done, n) after every batch.
 
     Returns:
@@ -40,18 +42,18 @@ def edit_blocks(
 
     def edit(network: Network, ids: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         drawn = torch.from_numpy(numbers[rows]).to(network.device)
-        return _edited(network, ids, drawn, threshold)
+        return _edited(network, ids, drawn, threshold, known)
 
     at_once = max(1, PROBABILITIES_AT_ONCE // (blocks.shape[1] * model.config.vocab_size))
     return in_batches(model, blocks, blocks.shape[1], 1, at_once, progress, edit)
 
 
 @torch.inference_mode()
-def _edited(network: Network, ids: Tensor, numbers: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _edited(network: Network, ids: Tensor, numbers: Tensor, threshold: float, known: int) -> tuple[Tensor, Tensor]:
     hidden = network.hidden(ids, slice(0, ids.shape[1]), causal)[:, :-1]
     probabilities = network.logits(hidden.contiguous()).softmax(-1, dtype=torch.float32)
     own = probabilities.gather(-1, ids[:, 1:, None])[..., 0]
     easy = own > threshold
     edited = ids.clone()
-    edited[:, 1:][easy] = drawn_tokens(probabilities[easy].cumsum(-1), numbers[:, 1:][easy])
+    edited[:, 1:][easy] = drawn_tokens(probabilities[easy][:, :known].cumsum(-1), numbers[:, 1:][easy])
     return edited, own.log().sum(1)

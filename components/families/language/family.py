@@ -168,7 +168,9 @@ class LanguageFamily:
         share = peers.share(len(rows))
         numbers = random.random((len(rows), self.selection.best_of, before.shape[1]), np.float32)[share]
         prompts = before[rows[share]]
-        tokens, scores = write_blocks(fitted / "model", prompts, numbers, self.decoding, step.progress)
+        tokens, scores = write_blocks(
+            fitted / "model", prompts, numbers, self.decoding, self.corpus.vocabulary_size, step.progress
+        )
         written = {"tokens": tokens[:, 0], "score": scores[:, 0]}
         if self.selection.best_of > 1:
             written = _likeliest(tokens, scores, origin.generation0)

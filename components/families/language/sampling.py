@@ -49,6 +49,7 @@ def sample_blocks(
     numbers: np.ndarray,
     sampling: Sampling,
     *,
+    known: int,
     repetition_penalty: float = 1.0,
     batch_size: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -59,6 +60,7 @@ def sample_blocks(
         model: on any device, in any floating type.
         prompts: int32 (n, prompt length), no padding.
         numbers: float32 (n, candidates, new tokens), each evenly distributed from 0 to 1: what is drawn goes by them alone.
+        known: the tokenizer's entries; a model may have a few rows more, to be a multiple of something, which are not drawn.
         repetition_penalty: multiplies the logit of every token that occurs in prompt or continuation where it is negative,
             divides it where it is positive, before all else.
         batch_size: prompts decoded together; it changes memory and speed only (and rounding).
@@ -77,14 +79,14 @@ def sample_blocks(
 
     def write(network: Network, batch: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         drawn = torch.from_numpy(numbers[rows]).to(network.device)
-        return _sample(network, batch, drawn, sampling, repetition_penalty)
+        return _sample(network, batch, drawn, sampling, known, repetition_penalty)
 
     tokens, scores = in_batches(model, prompts, new_tokens, candidates, batch_size, progress, write)
     return tokens.reshape(numbers.shape), scores.reshape(numbers.shape[:2])
 
 
 def _sample(
-    network: Network, prompts: Tensor, numbers: Tensor, sampling: Sampling, penalty: float
+    network: Network, prompts: Tensor, numbers: Tensor, sampling: Sampling, known: int, penalty: float
 ) -> tuple[Tensor, Tensor]:
     count, candidates, new_tokens = numbers.shape
     banned, warpers = banned_tokens(network.config, prompts.device), sampling.warpers()
@@ -97,6 +99,7 @@ def _sample(
         if penalty != 1.0:
             penalise(ranked, seen, penalty)
         ranked.index_fill_(-1, banned, -torch.inf)
+        ranked[..., known:] = -torch.inf
         ranked = warpers(seen.flatten(0, 1), ranked.flatten(0, 1)).view_as(ranked)
         cumulative = ranked.softmax(-1).cumsum(-1).expand(count, candidates, -1)
         tokens = drawn_tokens(cumulative, numbers[:, :, seen.shape[-1] - first])

@@ -3,7 +3,7 @@
 Whatever cannot work together (model, tokenizer, blocks, beams, disk) is refused here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -246,8 +246,8 @@ def _check_rows(family: LanguageFamily, name: str, regime: Regime, generations: 
             raise BadInput(
                 f"conditions.{name}.{field}",
                 value,
-                f"{largest:,} blocks are wanted of {real:,} prompts, after each of which {_writer(family.decoding)} "
-                "writes one and the same; give decoding=sampling, or less",
+                f"{largest:,} blocks are wanted of {real:,} prompts, after each of which {family.decoding.how} would "
+                "write the same again; give decoding=sampling, or less",
             )
     if round(regime.real_fraction * largest) > real:
         remedy = f"of {largest:,} blocks, more than the {real:,} real ones there are"
@@ -258,10 +258,6 @@ def _check_rows(family: LanguageFamily, name: str, regime: Regime, generations: 
     if family.selection.drop_duplicates is not None and family.real().shape[1] < GRAM:
         remedy = f"blocks of {family.real().shape[1]} tokens have no {GRAM}-grams"
         raise BadInput(f"conditions.{name}.drop_duplicates", family.selection.drop_duplicates, remedy)
-
-
-def _writer(decoding: Decoding) -> str:
-    return "beam search" if decoding.num_beams > 1 else "greedy search"
 
 
 def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> architecture.ModelSize:
@@ -371,10 +367,13 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     )
     rows = [
         (work.chain.condition, work.chain.seed, work.family.recipe.epochs, work.chain.settings["regime"]["name"],
-         work.chain.settings["regime"]["real_fraction"], work.family.decoding.repetition_penalty,
+         _real(work.chain.settings["regime"]), work.family.how,
          duration(sum(sum(cost.seconds.values()) for cost in costs)))
         for work, costs in zip(plan.chains, chains, strict=True)
     ]  # fmt: skip
-    print_table(
-        "Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "penalty", "time"])
-    )
+    print_table("Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "data", "time"]))
+
+
+def _real(regime: Mapping[str, Any]) -> str:
+    fresh = regime.get("fresh_real", 0)
+    return f"{regime['real_fraction']:g}" + (f" + {fresh:g} new" if fresh else "")

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+import scipy.stats
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from components.figures import CAPTIONS, diversity, save_all, style
+from components.figures import CAPTIONS, conditions, diversity, save_all, style
 from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
@@ -197,6 +198,26 @@ def test_the_diversity_figure_draws_the_means_over_seeds(laptop) -> None:
     assert [trace.name for trace in first] == ["no-real-data", "keep-10-percent"]
 
 
+def test_the_figure_of_conditions_draws_what_each_lost_and_what_that_is_less_than_the_first_of_the_same_seed() -> None:
+    metrics, _ = study(["plain", "kept", "edited <b>"], 3, 4)
+    lost = conditions.losses(metrics)
+    for condition in ("plain", "edited <b>"):
+        for seed in range(3):
+            runs = metrics[(metrics["metric"] == "test/perplexity") & (metrics["seed"] == seed)]
+            values = runs[runs["condition"] == condition].set_index("generation")["value"]
+            assert lost.loc[seed, condition] == pytest.approx(np.log(values[values.index.max()] / values[0]))
+    picture, page = conditions.draw(metrics)
+    left, right = picture.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["edited <b>", "kept", "plain"]
+    drawn = {tuple(np.round(line.get_xdata(), 9)) for line in right.lines if len(line.get_xdata()) == 3}
+    assert drawn == {tuple(np.round(lost["plain"] - lost[name], 9)) for name in ("kept", "edited <b>")}
+    means, low = lost.mean(), lost.mean() - scipy.stats.sem(lost) * scipy.stats.t.ppf(0.975, 2)
+    bars = next(trace for trace in page.data if trace.error_x.array is not None)
+    assert np.allclose(bars.x, means)
+    assert np.allclose(np.array(bars.x) - np.array(bars.error_x.arrayminus), low)
+    assert not [text for trace in page.data for text in trace.y if "<b>" in text]
+
+
 def test_an_infinite_perplexity_counts_as_the_largest_finite_one_and_nan_is_an_error() -> None:
     _, scores = study(["a"], 1, 1, rows=10)
     scores.loc[(scores["set"] == "synthetic") & (scores["row"] == 0), "perplexity"] = np.inf
@@ -247,7 +268,14 @@ def test_every_figure_is_written_for_studies_of_any_size(
 ) -> None:
     metrics, scores = study([f"{index}: <b>$x$ & _y_" for index in range(conditions)], seeds, generations, rows=30)
     paths = save_all(metrics, scores, tmp_path / "figures")
-    names = ["figure10_test_perplexity", "figure11_perplexity_histograms", "figure15_perplexity_3d", "diversity"]
+    compared = ["conditions"] if conditions >= 3 else []
+    names = [
+        "figure10_test_perplexity",
+        *compared,
+        "figure11_perplexity_histograms",
+        "figure15_perplexity_3d",
+        "diversity",
+    ]
     assert [path.name for path in paths] == [f"{name}.{kind}" for name in names for kind in ("png", "html")]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths if path.suffix == ".png")
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from random import Random
 
 import psutil
 import pytest
@@ -57,12 +56,21 @@ class StruckStudy(RuleBasedStateMachine):
         if self.wanted:
             self.place = self.prepared.copy_to(next(self.folders))
 
-    @rule(random=st.randoms(use_true_random=False, note_method_calls=False))
-    def strike(self, random: Random) -> None:
+    @rule(
+        struck=st.tuples(st.sampled_from(PHASES), st.floats(0, 2), st.sampled_from(STRIKES)),
+        damaged=st.tuples(st.booleans(), st.sampled_from(DAMAGES), st.floats(0, 1, exclude_max=True)),
+    )
+    def step(self, struck: tuple[str, float, str], damaged: tuple[bool, str, float]) -> None:
+        """One rule, for Hypothesis leaves out some of several."""
+        damage, *how = damaged
+        files = self._files() if self.wanted and self.struck and damage else []
+        if files:
+            self.damage(files, *how)
+        elif self.wanted and not self.ended:
+            self.strike(*struck)
+
+    def strike(self, phase: str, seconds: float, how: str) -> None:
         """Strike so long after a phase began, or the study if it has passed that phase already."""
-        phase, how, seconds = random.choice(PHASES), random.choice(STRIKES), random.uniform(0, 2)
-        if not self.wanted or self.ended:
-            return
         with self.place.start(*STUDY) as study:
             begun = time.monotonic()
             while phase and study.poll() is None and not self.place._unfinished(phase):
@@ -94,13 +102,8 @@ class StruckStudy(RuleBasedStateMachine):
     def kills(cls) -> int:
         return sum(count for how, count in cls.tally.items() if how not in DAMAGES)
 
-    @rule(random=st.randoms(use_true_random=False, note_method_calls=False))
-    def damage(self, random: Random) -> None:
+    def damage(self, files: list[Path], how: str, chosen: float) -> None:
         """Of a finished file: one bit other, the half, or nothing."""
-        how, chosen = random.choice(DAMAGES), random.random()
-        files = self._files() if self.wanted and self.struck else []
-        if not files:
-            return
         file = files[int(chosen * len(files))]
         content = bytearray(file.read_bytes())
         if how == "delete":

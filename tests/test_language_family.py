@@ -261,7 +261,7 @@ def test_a_decoder_that_silently_ran_greedy_is_found_out(family, penalty, precis
     numbers = np.zeros((2, 1, LENGTH), np.float32)  # nothing is drawn
     guard_decoding(model.to(precision), prompts, numbers, beams[:, None], asked, SIZE.vocabulary_size)
     if precision == torch.float32:  # bf16 tokens may differ by rounding: there our decoder itself is asked again
-        with pytest.raises(GuardFailure, match="5 beams with penalty"):
+        with pytest.raises(GuardFailure, match="this is not what 5 beams"):
             guard_decoding(model, prompts, numbers, greedy[:, None], asked, SIZE.vocabulary_size)
 
 
@@ -280,7 +280,7 @@ def test_a_generation_whose_decoder_went_wrong_is_not_written(family, tmp_path, 
         tokens[-1, 3] = family.corpus.separator
         return tokens, scores
 
-    for fault, message in ((greedy, "3 beams with penalty"), (with_a_separator, "separator")):
+    for fault, message in ((greedy, "not what 3 beams would have written"), (with_a_separator, "separator")):
         monkeypatch.setattr("components.families.language.decoding.generate_blocks", fault)
         with pytest.raises(GuardFailure, match=message):
             family.sample(tmp_path, Origin(tmp_path, Pool(), tmp_path), out, Step(0, np.random.SeedSequence(0)))

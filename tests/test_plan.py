@@ -95,7 +95,7 @@ def test_greedy_is_beam_search_of_one_beam_and_editing_writes_nothing(store: Sto
         (
             "sample_size",
             "40",
-            "40 blocks are wanted of 32 prompts, after each of which beam search writes one and the same",
+            "40 blocks are wanted of 32 prompts, after each of which 2 beams would write the same again",
         ),
         ("growth", "1.0", "give decoding=sampling, or less"),
         (

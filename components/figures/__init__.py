@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from components.figures import (
+    conditions,
     diversity,
     figure10_test_perplexity,
     figure11_perplexity_histograms,
@@ -23,6 +24,7 @@ CAPTIONS = {
     "figure10_test_perplexity": figure10_test_perplexity.CAPTION,
     "figure11_perplexity_histograms": figure11_perplexity_histograms.CAPTION,
     "figure15_perplexity_3d": figure15_perplexity_3d.CAPTION,
+    "conditions": conditions.CAPTION,
     "diversity": diversity.CAPTION,
 }
 
@@ -57,6 +59,8 @@ def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[
     drawn: dict[str, Drawing] = {}
     if figure10_test_perplexity.METRIC in measured:
         drawn["figure10_test_perplexity"] = figure10_test_perplexity.draw(metrics)
+        if metrics["condition"].nunique() >= conditions.LEAST and metrics["generation"].nunique() > 1:
+            drawn["conditions"] = conditions.draw(metrics)
     if (scores["set"] == "synthetic").any():
         drawn["figure11_perplexity_histograms"] = figure11_perplexity_histograms.draw(scores)
         drawn["figure15_perplexity_3d"] = figure15_perplexity_3d.draw(scores)

@@ -50,6 +50,19 @@ class Decoding:
         return 0 if self.edit is not None else best_of if self.sampling else self.num_beams
 
     @property
+    def how(self) -> str:
+        """In words."""
+        if self.edit is not None:
+            return f"edited above {self.edit:g}"
+        if self.sampling:
+            return self.sampling.how + self._penalty
+        return (f"{self.num_beams} beams" if self.num_beams > 1 else "greedy search") + self._penalty
+
+    @property
+    def _penalty(self) -> str:
+        return f", penalty {self.repetition_penalty:g}" if self.repetition_penalty != 1 else ""
+
+    @property
     def random(self) -> bool:
         """Whether the same prompt may be continued in more than one way."""
         return self.sampling is not None
@@ -145,7 +158,7 @@ def guard_decoding(
         _edited if decoding.edit is not None else _drawn if decoding.sampling else _searched
     )
     if not (tokens == expected(precise, prompts, numbers, tokens, decoding, known)).all(axis=-1).any():
-        raise GuardFailure(f"{_said(decoding)} would not have written these blocks")
+        raise GuardFailure(f"this is not what {decoding.how} would have written")
 
 
 def _searched(
@@ -202,10 +215,3 @@ def _edited(
     expected = blocks.copy()
     expected[:, 1:] = np.where(own > decoding.edit, drawn, blocks[:, 1:])
     return expected[:, None]
-
-
-def _said(decoding: Decoding) -> str:
-    if decoding.edit is not None:
-        return f"drawing anew what is likelier than {decoding.edit}"
-    how = f"sampling with {decoding.sampling}" if decoding.sampling else f"{decoding.num_beams} beams"
-    return f"{how} with penalty {decoding.repetition_penalty}"

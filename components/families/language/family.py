@@ -111,6 +111,13 @@ class LanguageFamily:
         return round((self.sample_size or len(self.real())) * (generation + 1) ** self.growth)
 
     @property
+    def how(self) -> str:
+        """In words, how what it passes on comes about."""
+        size = [f"{self.sample_size} blocks"] if self.sample_size else []
+        size += [f"growing with {self.growth:g}"] if self.growth else []
+        return ", ".join([self.decoding.how, *self.selection.how, *size])
+
+    @property
     def judged(self) -> int:
         """How often every block is read by a model before it is passed on."""
         best_of, edits = self.selection.best_of, self.decoding.edit is not None

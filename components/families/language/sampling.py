@@ -31,6 +31,12 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
 
+    @property
+    def how(self) -> str:
+        """In words."""
+        unlike = {name: value for name, value in vars(self).items() if value != getattr(Sampling, name)}
+        return ", ".join(["sampling", *(f"{name} {value:g}" for name, value in unlike.items())])
+
     def warpers(self) -> LogitsProcessorList:
         """In transformers' order; what changes nothing is left out."""
         found = LogitsProcessorList()

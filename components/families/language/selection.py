@@ -38,6 +38,16 @@ class Selection:
         return self.drop_least_surprising > 0 or self.drop_most_surprising > 0
 
     @property
+    def how(self) -> list[str]:
+        """In words, one a remedy."""
+        dropped = {"least": self.drop_least_surprising, "most": self.drop_most_surprising}
+        found = [f"best of {self.best_of}"] if self.best_of > 1 else []
+        found += [
+            f"without the {share:.0%} {side} surprising ({self.judge})" for side, share in dropped.items() if share
+        ]
+        return found + ([f"without duplicates ({self.drop_duplicates:g})"] if self.drop_duplicates is not None else [])
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What is not as it would be without any selection."""
         unlike = {name: value for name, value in vars(self).items() if value != getattr(Selection, name)}

@@ -16,7 +16,7 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
-from components.families.language.family import LanguageFamily, train_model
+from components.families.language.family import LanguageFamily
 from components.families.language.perplexity import perplexity, sequence_losses, token_losses
 from components.families.language.training import Recipe
 from components.measures.diversity import (
@@ -206,9 +206,7 @@ def test_the_subsample_and_accumulate_regimes_train_on_blocks_too(family, tmp_pa
 
 
 def fit(family: LanguageFamily, recipe: Recipe, out: Path) -> dict[str, float]:
-    return train_model(
-        architecture.create(SIZE, 0), family.corpus.train, family, recipe, 0, out, Peers(), lambda *_: None
-    )
+    return family.train(architecture.create(SIZE, 0), family.corpus.train, recipe, 0, out, Peers(), lambda *_: None)
 
 
 def test_weights_that_do_not_move_are_refused(family, tmp_path):

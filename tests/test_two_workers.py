@@ -19,7 +19,7 @@ from components.config.settings import CorpusSettings
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding
-from components.families.language.family import LanguageFamily, gathered, train_model
+from components.families.language.family import LanguageFamily, gathered
 from components.families.language.training import Recipe
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
@@ -57,7 +57,7 @@ def train(family: LanguageFamily, engine: str, out: Path, peers: Peers) -> None:
     name = "torch" if engine == "torch" else "deepspeed"
     under = replace(family, engine=name, zero_stage=ENGINES[engine])
     model = architecture.create(family.size, seed=0)
-    train_model(model, family.corpus.train, under, RECIPE, 0, out, peers, lambda *_: None)
+    under.train(model, family.corpus.train, RECIPE, 0, out, peers, lambda *_: None)
 
 
 def serve(rank: int, family: LanguageFamily, folder: Path) -> None:

@@ -4,7 +4,8 @@ What is lost is the logarithm of the last generation's test perplexity over gene
 `collapse`). Conditions of one seed are a pair; the intervals are the scorecard's.
 """
 
-import numpy as np
+import math
+
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -41,8 +42,8 @@ def losses(metrics: pd.DataFrame) -> pd.DataFrame:
     table = metrics[metrics["metric"] == METRIC].pivot_table(
         index="generation", columns=["condition", "seed"], values="value", sort=False
     )
-    whole = np.log(table.dropna())
-    change: pd.Series = whole.loc[whole.index.max()] - whole.loc[0]
+    whole = table.dropna()
+    change: pd.Series = (whole.loc[whole.index.max()] / whole.loc[0]).map(math.log)
     return change.unstack("condition")[style.conditions_of(metrics)]
 
 
@@ -55,8 +56,9 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
         axes = figure.add_subplot(1, 2, place + 1, sharey=shared)
         shared = shared or axes
         style.dress(axes, "", x, None)
+        heights = {name: rows - 1 - row for row, name in enumerate(panels[0][0].columns)}
         for condition in table.columns:
-            height = rows - 1 - panels[0][0].columns.get_loc(condition)
+            height = heights[condition]
             values = table[condition].dropna()
             found = estimate(values.to_list(), 0.0)
             arms = None if len(values) < 2 else [[found.mean - found.low], [found.high - found.mean]]
@@ -79,7 +81,7 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
     for place, (table, x) in enumerate(panels):
         colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
         found = {str(name): estimate(table[name].dropna().to_list(), 0.0) for name in table.columns}
-        points = table.stack().rename("value").reset_index()
+        points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
         names = [style.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(
             x=points["value"], y=names, mode="markers", opacity=0.5, marker={"color": colour, "size": 7},

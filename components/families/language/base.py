@@ -14,7 +14,7 @@ import numpy as np
 from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
-from components.families.language.family import FORMATS, LanguageFamily, train_model
+from components.families.language.family import FORMATS, LanguageFamily
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.family import Progress
@@ -80,7 +80,7 @@ class BaseWork:
         elif not self.name:
             blocks = _spread(corpus.pretrain, self.blocks)
             model = architecture.create(self.family.size, BASE_SEED)
-            metrics = train_model(model, blocks, self.family, self.recipe, BASE_SEED, out, peers, progress)
+            metrics = self.family.train(model, blocks, self.recipe, BASE_SEED, out, peers, progress)
         if peers.leads:  # the others may be on machines that do not have the model yet
             model = opt.load(out / "model").to(device()).eval()
             tell = progress if self.name else _silent  # short after a pretraining, and long beside a copy

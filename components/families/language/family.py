@@ -6,7 +6,7 @@ blocks, rank 0 puts the shares together and writes them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
-import torch
-import torch.distributed as dist
-from torch import nn
 from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
@@ -25,10 +22,10 @@ from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
-from components.families.language.deepspeed_engine import DeepSpeedEngine
+from components.families.language.fitting import train_model, validation_loss_of
 from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
-from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
+from components.families.language.training import Recipe
 from components.measures.diversity import (
     compression_ratio,
     distinct_n,
@@ -43,13 +40,9 @@ from components.recursion.family import GuardFailure, Origin, Pool, Progress, St
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
-from components.store import MANIFEST, read_manifest
 
 FORMATS = {"fit": 1, "sample": 1, "measure": 2}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
-
-LEAST_WAY = 1e-8
-"""One step of AdamW at the paper's learning rate moves the weights by about a thousandth of their length."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +146,23 @@ class LanguageFamily:
         training = self._training(composed, pool)
         seed = int(step.random.generate_state(1)[0])
         model = opt.load(start / "model", dropout=self.size.dropout) if start else architecture.create(self.size, seed)
+        start_loss = validation_loss_of(start)
+        return self.train(model, training, self.recipe, seed, out, step.peers, step.progress, start_loss)
+
+    def train(
+        self,
+        model: OPTForCausalLM,
+        training: np.ndarray,
+        recipe: Recipe,
+        seed: int,
+        out: Path,
+        peers: Peers,
+        progress: Progress,
+        start_loss: float | None = None,
+    ) -> dict[str, float]:
+        """Train any model by any recipe on the engine of this family; every rank calls it, and `fit` and the base model do."""
         return train_model(
-            model, training, self, self.recipe, seed, out, step.peers, step.progress, _validation_loss_of(start)
+            model, training, self.corpus, recipe, self.engine, self.zero_stage, seed, out, peers, progress, start_loss
         )
 
     def _training(self, composed: Path, pool: Pool[Path]) -> np.ndarray:
@@ -301,83 +309,6 @@ def _likeliest(tokens: np.ndarray, scores: np.ndarray, generation0: Path) -> dic
     best = sequence_losses(losses).reshape(count, candidates).argmin(1)
     first = np.arange(count)
     return {"tokens": tokens[first, best], "score": scores[first, best]}
-
-
-def train_model(
-    model: OPTForCausalLM,
-    training: np.ndarray,
-    family: LanguageFamily,
-    recipe: Recipe,
-    seed: int,
-    out: Path,
-    peers: Peers,
-    progress: Progress,
-    start_loss: float | None = None,
-) -> dict[str, float]:
-    """Train `model` on `training` by a recipe and write it with its history to `out`; every rank calls it.
-
-    Raises:
-        GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
-    """
-    if recipe.micro_batch_size is None:
-        recipe = replace(recipe, micro_batch_size=peers.least(blocks_at_once(model, training.shape[1], device())))
-    batches = Batches.cut(recipe, len(training), peers.size)
-    engine: Engine
-    if family.engine == "deepspeed":
-        stage = family.zero_stage if peers.size > 1 else 0  # one worker has nothing to partition
-        engine = DeepSpeedEngine(model, recipe, batches, stage, device())
-    else:
-        engine = TorchEngine(model, recipe, batches, device())
-    try:
-        weights, history = fine_tune(
-            engine,
-            training,
-            lambda module: _validation_loss(module, family.corpus.validation, peers),
-            recipe,
-            seed,
-            peers.rank,
-            peers.size,
-            progress,
-            start_loss,
-        )
-    except ArithmeticError as error:
-        raise GuardFailure(str(error)) from error
-    finally:
-        engine.close()
-    if not peers.leads:
-        return {}
-    if not history.moved > LEAST_WAY:
-        raise GuardFailure(f"the weights did not move in {len(history.losses)} steps (by {history.moved:.1e})")
-    fresh = OPTForCausalLM(model.config)
-    fresh.load_state_dict(weights)
-    opt.save(fresh, out / "model", family.corpus.tokenizer_folder)
-    pd.DataFrame(history.losses, columns=["step", "epoch", "loss", "learning_rate"]).to_parquet(out / "losses.parquet")
-    pd.DataFrame(history.validation, columns=["epoch", "loss"]).to_parquet(out / "validation.parquet")
-    return {
-        "validation/perplexity": math.exp(dict(history.validation)[history.kept_epoch]),
-        "train/kept_epoch": history.kept_epoch,
-        "train/weights_moved": history.moved,
-        "tokens/fit": recipe.epochs * training.size,
-    }
-
-
-def _validation_loss_of(fitted: Path | None) -> float | None:
-    """What a model that this project trained gave on the study's validation split; not known of others."""
-    if fitted is None or not (fitted / MANIFEST).exists():
-        return None
-    validated = read_manifest(fitted)["metrics"].get("validation/perplexity")
-    return math.log(validated) if validated else None
-
-
-def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> float:
-    """Mean nats a token, over all ranks; every rank scores equally many blocks, since under ZeRO-3 a forward is collective."""
-    share = math.ceil(len(blocks) / peers.size)
-    rows = np.arange(peers.rank * share, (peers.rank + 1) * share)
-    losses = token_losses(module, blocks[np.minimum(rows, len(blocks) - 1)])[rows < len(blocks)]
-    summed = torch.tensor([losses.sum(dtype=np.float64), losses.size], dtype=torch.float64)
-    if peers.size > 1:
-        dist.all_reduce(summed)
-    return float(summed[0] / summed[1])
 
 
 def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarray] | None:

@@ -12,12 +12,13 @@ from importlib.util import find_spec
 import torch
 import transformers
 
-from benchmarks import generation, paper_generation, scaling, scoring, study, tracking, training, workers
+from benchmarks import generation, paper_generation, sampling, scaling, scoring, study, tracking, training, workers
 from benchmarks.measure import ceilings, table
 from benchmarks.record import record
 
 SECTIONS = {
     "generation": generation,
+    "sampling": sampling,
     "scoring": scoring,
     "training": training,
     "workers": workers,

@@ -46,7 +46,7 @@ def _compare(name: str, precision: str, model: OPTForCausalLM, ceiling: float) -
     where = model.device.type
     side_by_side = torch.get_num_threads() if where == "cpu" else 1
     given = prompts(name, PROMPTS_AT_ONCE[where] * BATCHES_OF_OURS[where] * side_by_side)
-    best = _best_batch(partial(_transformers, model, new=NEW // 4), given, BATCHES[where])
+    best = best_batch(partial(_transformers, model, new=NEW // 4), given, BATCHES[where])
     few = given[: PEER_PROMPTS[name]]
     sides: dict[str, tuple[Write, np.ndarray]] = {"ours": (partial(_ours, model), given)}
     for batch in dict.fromkeys((best, *ALSO[where])):
@@ -81,8 +81,8 @@ def _check(
     for side, (write, given) in sides.items():
         count = min(len(given), len(expected))
         tokens = write(given)[:count]
-        nats[side] = _nats(precise, given[:count], tokens)
-        apart = abs(nats[side] - _nats(precise, given[:count], expected[:count]))
+        nats[side] = nats_a_token(precise, given[:count], tokens)
+        apart = abs(nats[side] - nats_a_token(precise, given[:count], expected[:count]))
         if not apart < NATS_APART[precision if side == "ours" else "peer"]:
             raise AssertionError(f"{side} writes other text: {apart:.3f} nats a token from generate's")
         if side == "ours" and precision == "fp32":
@@ -105,7 +105,7 @@ def _transformers(model: OPTForCausalLM, given: np.ndarray, new: int = NEW) -> n
     return written[:, given.shape[1] :].cpu().numpy()
 
 
-def _best_batch(write: Write, given: np.ndarray, batches: Sequence[int]) -> int:
+def best_batch(write: Write, given: np.ndarray, batches: Sequence[int]) -> int:
     """By one try each, after one to warm up; of a fourth of the tokens, which say it as well."""
     write(given[: batches[0]])
     rates = {}
@@ -141,6 +141,6 @@ def _units(write: Write, given: np.ndarray) -> float:
     return len(write(given))
 
 
-def _nats(model: OPTForCausalLM, given: np.ndarray, written: np.ndarray) -> float:
+def nats_a_token(model: OPTForCausalLM, given: np.ndarray, written: np.ndarray) -> float:
     """Mean negative log-likelihood of a written token, in fp32."""
     return float(token_losses(model, np.concatenate([given, written], 1))[:, -NEW:].mean())

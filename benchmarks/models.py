@@ -28,17 +28,17 @@ def prompts(name: str, count: int) -> np.ndarray:
     return np.random.default_rng(1).integers(4, SIZES[name].vocabulary_size, (count, PROMPT), dtype=np.int32)
 
 
-def generation_flops(size: architecture.ModelSize) -> float:
-    """Of one prompt: every prompt token through the layers once, every new token of every beam but the last ones through
+def generation_flops(size: architecture.ModelSize, sequences: int = BEAMS) -> float:
+    """Of one prompt: every prompt token through the layers once, every new token of every sequence but the last ones through
     layers and output layer, attention to the tokens before it; the output layer once more after the prompt.
 
     2 operations a weight and token; attention 4 * layers * hidden size * tokens seen.
     """
     output = 2 * size.vocabulary_size * size.hidden_size
     layers = architecture.flops_per_token(size) - output
-    seen = sum(range(1, PROMPT + 1)) + BEAMS * sum(PROMPT + step for step in range(1, NEW))
+    seen = sum(range(1, PROMPT + 1)) + sequences * sum(PROMPT + step for step in range(1, NEW))
     attention = 4 * size.layers * size.hidden_size * seen
-    return PROMPT * layers + output + BEAMS * (NEW - 1) * (layers + output) + attention
+    return PROMPT * layers + output + sequences * (NEW - 1) * (layers + output) + attention
 
 
 def scoring_flops(size: architecture.ModelSize) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import generation, measure, models, paper_generation, scoring, training
+from benchmarks import generation, measure, models, paper_generation, sampling, scoring, training
 from benchmarks.__main__ import main
 from components.families.language.architecture import ModelSize
 
@@ -20,11 +20,13 @@ TINY = ModelSize(96, 32, 2, 2, 64, 128, 0.0)
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "TURNS", 1)
-    for module in (models, generation, scoring, training):
+    for module in (models, generation, sampling, scoring, training):
         monkeypatch.setattr(module, "SIZES", {"tiny": TINY})
     monkeypatch.setitem(generation.PROMPTS_AT_ONCE, "cpu", 4)
     monkeypatch.setattr(generation, "PEER_PROMPTS", {"tiny": 4})
     monkeypatch.setattr(generation, "BATCHES", {"cpu": (4,)})
+    monkeypatch.setattr(sampling, "BATCHES", {"cpu": (4,)})
+    monkeypatch.setattr(sampling, "NATS_APART", 1.0)  # of four prompts
     monkeypatch.setattr(scoring, "BLOCKS", {"cpu": {"tiny": 8}})
     monkeypatch.setattr(training, "BLOCKS", {"cpu": {"tiny": 4}})
     monkeypatch.setattr(training, "STEPS", {"tiny": 1})
@@ -41,6 +43,12 @@ def test_every_side_is_measured_with_its_share_of_the_ceiling_and_stands_in_the_
                 assert row["ours is so many times"][side] == pytest.approx(row["rates"]["ours"] / rate)
                 assert "int8" in side or 0 < row["share of the ceiling"][side] < 1
                 assert f"  {side} " in measure.table([row])
+
+
+def test_sampling_is_measured_for_one_and_for_several_blocks_a_prompt() -> None:
+    rows = sampling.run(CEILINGS)
+    assert [row["what"].split(", ")[1] for row in rows] == ["1 a prompt", "4 a prompt"]
+    assert all(len(row["rates"]) == 2 and min(row["rates"].values()) > 0 for row in rows)
 
 
 def test_a_generation_of_the_papers_size_is_measured_by_phase_and_wants_a_gpu(
@@ -119,6 +127,6 @@ def test_sections_are_named_in_one_argument_or_several_and_an_unknown_one_is_ref
     for arguments in (["speed"], ["scoring speed"], ["scoring", "speed"]):
         assert main(arguments) == 2
         assert capsys.readouterr().err == (
-            "sections = speed: none of generation, scoring, training, workers, study, tracking, scaling, paper_generation, "
+            "sections = speed: none of generation, sampling, scoring, training, workers, study, tracking, scaling, paper_generation, "
             "small_families, vae\n"
         )

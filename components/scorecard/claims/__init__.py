@@ -1,0 +1,10 @@
+"""The paper's claims, a file a family: each as differences of a study's numbers, one a seed.
+
+A seed's number is its chain's; of families in memory, whose seed is a batch of chains, it is a mean or a quantile over the
+batch. What a study has not run cannot be asked of it; such claims are listed without a number.
+"""
+
+from components.scorecard.claims.claim import Claim
+from components.scorecard.claims.language import TAIL, language_claims
+
+__all__ = ["TAIL", "Claim", "language_claims"]

@@ -24,25 +24,30 @@ class Numbers:
         found = self.table[metric].loc[condition].unstack("seed").dropna()
         return found if len(found) > 1 and 0 in found.index else found.iloc[:0]
 
+    def at(self, condition: str, metric: str, generation: int | None = None) -> pd.Series:
+        """Of a generation, the last one if not named, by seed; empty where it is not there."""
+        found = self.of(condition, metric)
+        wanted = found.index[-1:] if generation is None else found.index.intersection([generation])
+        return found.loc[wanted].iloc[0] if len(wanted) else pd.Series(dtype=float)
+
     def change(self, condition: str, metric: str) -> pd.Series:
         """From generation 0 to the last one, of the logarithm; by seed."""
-        found = self.of(condition, metric)
-        return logarithm(found.iloc[-1] / found.iloc[0]) if len(found) else pd.Series(dtype=float)
+        return logarithm(self.at(condition, metric) / self.at(condition, metric, 0))
 
     def rise(self, condition: str, risk: Risk) -> pd.Series:
         """How much worse the last generation is than generation 0, as a logarithm; by seed."""
-        found = self.of(condition, risk.metric)
-        if found.empty:
-            return pd.Series(dtype=float)
-        return pd.Series({seed: risk.lost(of.iloc[0], of.iloc[-1]) for seed, of in found.items()})
+        before, after = self.at(condition, risk.metric, 0), self.at(condition, risk.metric)
+        lost = [risk.lost(float(was), float(now)) for was, now in zip(before, after, strict=True)]
+        return pd.Series(lost, index=after.index, dtype=float)
 
     def share_lost(self, condition: str, metric: str, generation: int | None = None) -> pd.Series:
         """Of what generation 0 has, what the last generation (or another) has not; by seed."""
-        found = self.of(condition, metric)
-        at = generation if generation is not None else found.index[-1] if len(found) else 0
-        if at not in found.index:
-            return pd.Series(dtype=float)
-        return 1 - found.loc[at] / found.loc[0]
+        return 1 - self.at(condition, metric, generation) / self.at(condition, metric, 0)
+
+    def late_fall(self, condition: str, metric: str) -> pd.Series:
+        """Of the logarithm, from the middle of the generations to the last one; by seed."""
+        last = len(self.of(condition, metric)) - 1
+        return logarithm(self.at(condition, metric, last // 2) / self.at(condition, metric, last))
 
     def without_real_data(self) -> list[str]:
         """Conditions whose generations are trained on the last one's samples and nothing else."""

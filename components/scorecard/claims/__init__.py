@@ -5,6 +5,18 @@ batch. What a study has not run cannot be asked of it; such claims are listed wi
 """
 
 from components.scorecard.claims.claim import Claim
+from components.scorecard.claims.discrete import discrete_claims
+from components.scorecard.claims.gaussian import gaussian_claims
 from components.scorecard.claims.language import TAIL, language_claims
+from components.scorecard.claims.mixture import mixture_claims
+from components.scorecard.claims.vae import vae_claims
 
-__all__ = ["TAIL", "Claim", "language_claims"]
+__all__ = [
+    "TAIL",
+    "Claim",
+    "discrete_claims",
+    "gaussian_claims",
+    "language_claims",
+    "mixture_claims",
+    "vae_claims",
+]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ONE_PER_CENT = 0.01
+A_FIFTH = 0.2
+"""Margin of the claims that something comes at the rate of a theory, which is of first order."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,6 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         ONE_PER_CENT,
         by_seed(-study.change(name, MEDIAN)),
     )
-    tail = study.of(name, TAIL)
     yield Claim(
         "Text appears that generation 0 would hardly have written",
         name,
@@ -70,7 +69,7 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         f"the {1 - BEYOND:.0%} that real text has there",
         "share of the samples",
         (1 - BEYOND) / 10,
-        {} if tail.empty else by_seed(tail.iloc[-1] - (1 - BEYOND)),
+        by_seed(study.at(name, TAIL) - (1 - BEYOND)),
     )
     yield Claim(
         "The tail goes before the bulk",

@@ -154,8 +154,10 @@ def test_one_model_at_a_time_is_in_memory_while_sets_are_scored(family, generati
         return model
 
     monkeypatch.setattr(opt, "load", loaded)
-    fitted, sampled = (generations[0].directories[phase] for phase in ("fit", "sample"))
-    found = family.measure(fitted, sampled, fitted, tmp_path, Step(0, np.random.SeedSequence(0)))
+    composed, fitted, sampled = (generations[0].directories[phase] for phase in ("compose", "fit", "sample"))
+    found = family.measure(
+        fitted, sampled, Origin(composed, Pool(), fitted), tmp_path, Step(0, np.random.SeedSequence(0))
+    )
     assert not alive
     assert {name: generations[0].metrics[name] for name in found} == found
 

@@ -97,7 +97,7 @@ class GaussianFamily:
         return {"synthetic/rows": self.rows_of(step.generation + 1)}
 
     def measure(
-        self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
+        self, fitted: Arrays, sampled: Arrays, origin: Origin[Arrays], out: Arrays, step: Step
     ) -> dict[str, float]:
         """Distance of every chain's model to the truth, over chains (figures of the section).
 

@@ -6,7 +6,7 @@ blocks, rank 0 puts the shares together and writes them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,24 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.fitting import train_model, validation_loss_of
-from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
+from components.families.language.perplexity import (
+    Predictions,
+    perplexity,
+    sequence_losses,
+    sequence_perplexity,
+    token_losses,
+    token_predictions,
+)
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
+from components.measures.calibration import expected_calibration_error
 from components.measures.diversity import (
     compression_ratio,
     distinct_n,
     distinct_n_per_sequence,
     ngram_entropy,
     repetition_4,
+    self_bleu,
     share_found,
     vocabulary_coverage,
 )
@@ -41,7 +50,7 @@ from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
 
-FORMATS = {"fit": 1, "sample": 1, "measure": 2}
+FORMATS = {"fit": 1, "sample": 1, "measure": 3}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 
 
@@ -191,7 +200,7 @@ class LanguageFamily:
             written = _likeliest(tokens, scores, origin.generation0)
         if self.selection.by_surprise:
             judge = fitted if self.selection.judge == "own" else origin.generation0
-            written["surprise"] = sequence_losses(_losses_under(judge / "model", written["tokens"]))
+            written["surprise"] = sequence_losses(token_losses(_model(judge), written["tokens"]))
         parts = gathered(written, peers)
         if parts is None:
             return {}
@@ -232,50 +241,64 @@ class LanguageFamily:
         tokens = parquet.read_table(sampled / "synthetic.parquet", columns=["tokens"])["tokens"].combine_chunks()
         return tokens.flatten().to_numpy().reshape(len(tokens), -1)
 
-    def measure(self, fitted: Path, sampled: Path, generation0: Path, out: Path, step: Step) -> dict[str, float]:
-        """Perplexity of the real test split under this model, and of its samples under generation 0 (figures 10 and 11).
+    def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
+        """How this model foresees the real test split, and generation 0 its samples (figures 10 and 11); what the samples are.
 
         Raises:
             GuardFailure: generation 0 is no better than the weights it started from.
         """
-        if fitted == generation0:
+        first = fitted == origin.generation0
+        if first:
             _guard_generation0(fitted)
-        sets = {"test": (fitted, self.corpus.test), "synthetic": (generation0, self.samples(sampled))}
-        if fitted == generation0:
-            sets["real"] = (generation0, self.corpus.train)
-        peers = step.peers
-        total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
-        losses: dict[str, np.ndarray] = {}
-        for name, (folder, blocks) in sets.items():
-            part = blocks[peers.share(len(blocks))]
-            losses[name] = _losses_under(folder / "model", part, _further(step.progress, seen, total))
-            seen += len(part)
-        parts = gathered(losses, peers)
+        peers, synthetic = step.peers, self.samples(sampled)
+        shares = {
+            name: blocks[peers.share(len(blocks))]
+            for name, blocks in {"test": self.corpus.test, "synthetic": synthetic, "real": self.corpus.train}.items()
+            if first or name != "real"
+        }
+        found: dict[str, np.ndarray] = {}
+        total, seen = sum(map(len, shares.values())), 0
+        for name, blocks in shares.items():
+            tell = _further(step.progress, seen, total)
+            if name == "test":
+                found |= vars(token_predictions(_model(fitted), blocks, progress=tell))
+            else:
+                found[name] = token_losses(_model(origin.generation0), blocks, progress=tell)
+            seen += len(blocks)
+        parts = gathered(found, peers)
         if parts is None:
             return {}
-        scores = pd.concat(_scores(name, parts[name]) for name in sets)
+        test = Predictions(**{each.name: parts.pop(each.name) for each in fields(Predictions)})
+        scores = pd.concat(_scores(name, losses) for name, losses in {"test": test.losses, **parts}.items())
         scores.to_parquet(out / "scores.parquet", index=False)
         texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
-        return self._metrics(parts["test"], scores, sets["synthetic"][1], texts)
+        measured = {
+            **self._of_test(test),
+            **_of_scores(np.exp(sequence_losses(parts["synthetic"]))),
+            **self._of_samples(synthetic, texts, self._training(origin.composed, origin.pool)),
+        }
+        return {name: value for name, value in measured.items() if not math.isnan(value)}
 
-    def _metrics(
-        self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray, texts: list[str]
-    ) -> dict[str, float]:
-        under_generation0 = scores.loc[scores["set"] == "synthetic", "perplexity"]
-        mean, deviation = sequence_perplexity(test)
-        real, zipf = self.corpus.train, zipf_exponent(synthetic)
-        found = {
-            "test/perplexity": perplexity(test, self.corpus.test),
-            "test/perplexity_without_separator": perplexity(test, self.corpus.test, self.corpus.separator),
+    def _of_test(self, test: Predictions) -> dict[str, float]:
+        mean, deviation = sequence_perplexity(test.losses)
+        return {
+            "test/perplexity": perplexity(test.losses, self.corpus.test),
+            "test/perplexity_without_separator": perplexity(test.losses, self.corpus.test, self.corpus.separator),
             "test/sequence_perplexity_mean": mean,
             "test/sequence_perplexity_std": deviation,
-            "synthetic/perplexity_under_generation0_mean": float(under_generation0.mean()),
-            "synthetic/perplexity_under_generation0_median": float(under_generation0.median()),
-            "synthetic/perplexity_under_generation0_p99": float(under_generation0.quantile(0.99)),
+            "test/calibration_error": expected_calibration_error(test.confidence, test.correct),
+            "test/next_token_entropy": float(test.entropy.mean(dtype=np.float64)),
+        }
+
+    def _of_samples(self, synthetic: np.ndarray, texts: list[str], training: np.ndarray) -> dict[str, float]:
+        """Of what was written, beside the real blocks and those that the model was trained on."""
+        real, zipf = self.corpus.train, zipf_exponent(synthetic)
+        return {
             **{f"synthetic/distinct_{n}": distinct_n(synthetic, n) for n in (1, 2, 3)},
             **{f"synthetic/distinct_{n}_per_sequence": distinct_n_per_sequence(synthetic, n) for n in (1, 2, 3)},
             "synthetic/repetition_4": repetition_4(synthetic),
             "synthetic/compression_ratio": compression_ratio(texts),
+            "synthetic/self_bleu": self_bleu(texts),
             **{f"synthetic/entropy_{n}": ngram_entropy(synthetic, n) for n in (1, 2)},
             "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, real),
             "synthetic/rare_token_mass": rare_token_mass(synthetic, real),
@@ -284,8 +307,8 @@ class LanguageFamily:
             "synthetic/zipf_exponent_low": zipf.low,
             "synthetic/zipf_exponent_high": zipf.high,
             "synthetic/found_in_real_8": share_found(synthetic, real, 8),
+            "synthetic/found_in_training_8": share_found(synthetic, training, 8),
         }
-        return {name: value for name, value in found.items() if not math.isnan(value)}
 
     def _guard_blocks(self, tokens: np.ndarray, rows: int) -> None:
         wanted = (rows, self.real().shape[1])
@@ -305,7 +328,7 @@ def chosen_prompts(there: int, wanted: int, random: np.random.Generator) -> np.n
 def _likeliest(tokens: np.ndarray, scores: np.ndarray, generation0: Path) -> dict[str, np.ndarray]:
     """Of the candidates (n, candidates, length) for each prompt the one that generation 0 is least surprised by."""
     count, candidates, length = tokens.shape
-    losses = _losses_under(generation0 / "model", tokens.reshape(-1, length))
+    losses = token_losses(_model(generation0), tokens.reshape(-1, length))
     best = sequence_losses(losses).reshape(count, candidates).argmin(1)
     first = np.arange(count)
     return {"tokens": tokens[first, best], "score": scores[first, best]}
@@ -319,9 +342,19 @@ def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarr
     return {key: np.concatenate([one[key] for one in parts]) for key in part}
 
 
-def _losses_under(folder: Path, blocks: np.ndarray, progress: Progress = lambda done, total: None) -> np.ndarray:
-    """Token losses under a saved model, which is gone from memory before the next one is loaded."""
-    return token_losses(opt.load(folder).to(device()).eval(), blocks, progress=progress)
+def _model(fitted: Path) -> OPTForCausalLM:
+    """A fit's model, to be asked; who holds it no longer than one set of blocks has one in memory at a time."""
+    return opt.load(fitted / "model").to(device()).eval()
+
+
+def _of_scores(perplexity: np.ndarray) -> dict[str, float]:
+    """Of the samples' perplexities under generation 0, one a sequence."""
+    name = "synthetic/perplexity_under_generation0"
+    return {
+        f"{name}_mean": float(perplexity.mean()),
+        f"{name}_median": float(np.median(perplexity)),
+        f"{name}_p99": float(np.quantile(perplexity, 0.99)),
+    }
 
 
 def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:

@@ -102,7 +102,7 @@ class MixtureFamily:
         return {"synthetic/rows": self.rows}
 
     def measure(
-        self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
+        self, fitted: Arrays, sampled: Arrays, origin: Origin[Arrays], out: Arrays, step: Step
     ) -> dict[str, float]:
         """Distance of every chain's model to the truth, as mean and quantiles over chains (figure 7 and the L2 figure).
 

@@ -20,8 +20,13 @@ NATS = "nats a token"
 
 
 def language_claims(study: Numbers) -> list[Claim]:
-    """Every claim, for every condition or pair of conditions that can be asked."""
+    """Every claim, for every condition or pair of conditions that can be asked.
+
+    Conditions without real data that write otherwise than by beam search, or select, are remedies: they are asked only where
+    the study has nothing but them.
+    """
     alone = study.without_real_data()
+    asked = [name for name in alone if _as_the_paper_writes(study.settings[name])] or alone
     fined = [
         (name, other)
         for name in alone
@@ -29,7 +34,7 @@ def language_claims(study: Numbers) -> list[Claim]:
         if _is_penalised(study.settings[name], study.settings[other])
     ]
     return [
-        *(claim for name in alone for claim in _of_one(study, name)),
+        *(claim for name in asked for claim in _of_one(study, name)),
         *keeping_real_data(study, RISK, RISING, NATS, ONE_PER_CENT, may_differ=None),
         *rises_of_pairs(
             study,
@@ -79,6 +84,10 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         ONE_PER_CENT,
         by_seed(study.share_lost(name, RARE, 1) - study.share_lost(name, ENTROPY, 1)),
     )
+
+
+def _as_the_paper_writes(of: Settings) -> bool:
+    return of["sample"].get("num_beams", 0) > 1 and "selection" not in of["sample"]
 
 
 def _is_penalised(one: Settings, other: Settings) -> bool:

@@ -76,6 +76,8 @@ def _keeping(kept: Settings | None) -> str:
         return "Training on all data so far lessens the rise"
     if regime["name"] == "subsample":
         return "Drawing from all data so far lessens the rise"
+    if regime.get("fresh_real"):
+        return f"Fresh real data, {regime['fresh_real']:.0%}, lessens the rise"
     share = f"{regime['real_fraction']:.0%} " if kept else ""
     return f"Keeping {share}real data lessens the rise"
 

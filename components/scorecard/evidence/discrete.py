@@ -7,19 +7,20 @@ from components.scorecard.claims.discrete import HETEROZYGOSITY, SUPPORT, Truths
 from components.scorecard.evidence.measures import PopulationRisk, of_risk, of_sample_sizes, share_lost
 from components.scorecard.numbers import Numbers
 
-HALF = 0.5
-
 
 def discrete_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
-    """The risk is the mean total variation to the truth: the mass that lies where it should not."""
+    """The risk is the mean total variation to the truth: the mass that lies where it should not.
+
+    Where one outcome is left, the i-th with probability p_i, it is 1 - sum p_i^2.
+    """
     metric = RISKS["discrete"].metric
     risk = PopulationRisk(
         name="mean total variation to the truth",
         unit="of the mass",
         smallest=ONE_PER_CENT,
         metric=metric,
-        ruin=lambda name, first: first * 0 + HALF,
-        ruined="one half: of its mass as much is wrong as right",
+        ruin=lambda name, first: first * 0 + float(1 - truths[name] @ truths[name]) / 2,
+        ruined="half of that of a single outcome",
     )
     return {
         **of_risk(study, risk),

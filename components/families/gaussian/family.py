@@ -102,8 +102,8 @@ class GaussianFamily:
         """Distance of every chain's model to the truth, over chains (figures of the section).
 
         As mean and quantiles `mean_error` |mu - mu_hat|, `deviation_error` |sigma - sigma_hat| and `deviation` sigma_hat,
-        in more dimensions the norm of the principal deviations' errors and their geometric mean; in one, `tail`, a model's
-        mass where the truth has its outer 1 %. As mean alone
+        in more dimensions the norm of the principal deviations' errors and their geometric mean. As mean and median, in
+        one dimension, `tail`, a model's mass where the truth has its outer 1 %. As mean alone
         `wasserstein2_squared`, both errors' squares, which is W2^2 to the standard normal; `variance_of_samples` Var(X^n)
         over all chains.
         """
@@ -119,8 +119,12 @@ class GaussianFamily:
             "wasserstein2_squared/mean": float(risk.mean()),
             "wasserstein2_squared/standard_error": float(risk.std(ddof=1) / np.sqrt(self.chains)),
             "variance_of_samples": float(((principal**2).sum(axis=0) + mean_error**2).mean() / self.dimensions),
-            **(spread("tail", _tail(mean[0], deviation)) if self.dimensions == 1 else {}),
+            **(self._of_tail(mean[0], deviation) if self.dimensions == 1 else {}),
         }
+
+    def _of_tail(self, mean: np.ndarray, deviation: np.ndarray) -> dict[str, float]:
+        tail = tail_mass(mean, deviation)
+        return {"tail/mean": float(tail.mean()), "tail/median": float(np.median(tail))}
 
     def _keep_real(
         self, fraction: float, pool: Pool[Arrays], out: Arrays, step: Step, random: np.random.Generator
@@ -189,7 +193,7 @@ def _norm(values: np.ndarray) -> np.ndarray:
     return np.abs(values[0]) if len(values) == 1 else np.sqrt((values**2).sum(axis=0))
 
 
-def _tail(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+def tail_mass(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Of one-dimensional models (chains,), the mass outside the middle 99 % of the standard normal."""
     edge = ndtri(1 - TAIL / 2)
     with np.errstate(divide="ignore"):  # a deviation of nought: all mass is on one side of an edge

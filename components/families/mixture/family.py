@@ -114,10 +114,12 @@ class MixtureFamily:
         model = Mixture.of(fitted)
         dimensions = model.means.shape[-1]
         _, covariance = moments(model)
+        tail = tail_share(sampled["rows"], np.array(self.centres))
         numbers = {
             **spread("squared_l2", squared_l2(model, self.truth().repeated(self.chains))),
             **spread("deviation", np.linalg.det(covariance) ** (1 / (2 * dimensions))),
-            **spread("tail", _tail(sampled["rows"], np.array(self.centres))),
+            "tail/mean": float(tail.mean()),
+            "tail/median": float(np.median(tail)),
         }
         if model.means.shape[1] > 1:
             numbers |= spread("apart", _apart(model))
@@ -130,7 +132,7 @@ def _picked(rows: np.ndarray, size: int, random: np.random.Generator) -> np.ndar
     return np.take_along_axis(rows, chosen[..., None], axis=1)
 
 
-def _tail(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+def tail_share(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Share of each chain's rows (chains, n, d) in the tail of unit Gaussians at `centres` (K, d); (chains,)."""
     nearest = np.min([((rows - centre) ** 2).sum(axis=-1) for centre in centres], axis=0)
     return (nearest > chdtri(rows.shape[-1], TAIL)).mean(axis=1)

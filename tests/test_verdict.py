@@ -149,3 +149,13 @@ def test_the_seeds_said_to_be_needed_decide_an_equality_four_times_in_five(centr
     rows = np.random.default_rng(5).normal(found.mean, found.deviation, (DRAWS, needed))
     decided = np.mean([verdicts([nought(row, 0.3)]) == [verdict] for row in rows])
     assert decided == pytest.approx(0.8, abs=0.06)
+
+
+@pytest.mark.parametrize("centre", [-0.1, 0.15])
+def test_the_seeds_said_to_be_needed_deny_four_times_in_five_what_is_nearer_to_denial(centre: float):
+    found = above_nought([centre - 0.4, centre + 0.4, centre], 0.5)
+    needed = seeds_needed(found, claims=1)
+    assert needed is not None
+    rows = np.random.default_rng(6).normal(found.mean, found.deviation, (DRAWS, needed))
+    denied = np.mean([found.fails < LEVEL for found in (above_nought(row, 0.5) for row in rows)])
+    assert denied == pytest.approx(0.8, abs=0.06)

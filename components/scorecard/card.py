@@ -15,9 +15,9 @@ NOT_ASKED = "cannot be asked here"
 def scorecard(claims: Sequence[Claim]) -> pd.DataFrame:
     """A row a claim: claim, conditions, seeds, agree, estimate, low, high, unit, verdict, seeds_needed, definition.
 
-    `agree`: seeds whose own difference is as the claim says: above nought, or within the margin. `low` and `high`: the 95 % interval of the mean over seeds, not
-    corrected for the number of claims, as the verdict is; nan with one seed. `seeds_needed`: what would make a verdict of
-    "cannot tell" into a firm one (nan otherwise, and where that cannot be said).
+    `agree`: seeds whose own difference is as the claim says: above nought, or within the margin. `low` and `high`: the 95 %
+    interval of the mean over seeds, not corrected for the number of claims, as the verdict is; nan with one seed.
+    `seeds_needed`: what would make a verdict of "cannot tell" into a firm one (nan otherwise, and where that cannot be said).
     """
     asked = [claim for claim in claims if claim.differences]
     found = [

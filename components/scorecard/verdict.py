@@ -42,7 +42,7 @@ class Estimate:
     """A mean over seeds with its 95 % interval, and the p of the two questions; nan with fewer than two seeds.
 
     `holds`: p of "the claim does not hold"; `fails`: p of "it does", by as much as is worth speaking of. `distances`: how far
-    the mean lies from what the likelier verdict has to rule out; `sides`: how many ways there are to that verdict.
+    the mean lies from what the verdict that is sooner reached has to rule out; `sides`: how many ways there are to that one.
     """
 
     mean: float
@@ -60,7 +60,7 @@ def above_nought(differences: Sequence[float], smallest: float) -> Estimate:
     """Student's interval and tests of paired differences, one a seed, that are claimed to be above nought."""
     student = _Student.of(differences)
     holds, fails = student.p_above(0.0), student.p_below(smallest)
-    return student.estimate(holds, fails, (abs(student.mean),))
+    return student.estimate(holds, fails, (max(student.mean, smallest - student.mean),))
 
 
 def nought(differences: Sequence[float], margin: float) -> Estimate:

@@ -23,28 +23,10 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.fitting import train_model, validation_loss_of
-from components.families.language.perplexity import (
-    Predictions,
-    perplexity,
-    sequence_losses,
-    sequence_perplexity,
-    token_losses,
-    token_predictions,
-)
+from components.families.language.measuring import of_samples, of_scores, of_test, scores_table
+from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
-from components.measures.calibration import expected_calibration_error
-from components.measures.diversity import (
-    compression_ratio,
-    distinct_n,
-    distinct_n_per_sequence,
-    ngram_entropy,
-    repetition_4,
-    self_bleu,
-    share_found,
-    vocabulary_coverage,
-)
-from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
 from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
@@ -269,46 +251,15 @@ class LanguageFamily:
         if parts is None:
             return {}
         test = Predictions(**{each.name: parts.pop(each.name) for each in fields(Predictions)})
-        scores = pd.concat(_scores(name, losses) for name, losses in {"test": test.losses, **parts}.items())
-        scores.to_parquet(out / "scores.parquet", index=False)
+        scores_table({"test": test.losses, **parts}).to_parquet(out / "scores.parquet", index=False)
         texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
+        training = self._training(origin.composed, origin.pool)
         measured = {
-            **self._of_test(test),
-            **_of_scores(np.exp(sequence_losses(parts["synthetic"]))),
-            **self._of_samples(synthetic, texts, self._training(origin.composed, origin.pool)),
+            **of_test(test, self.corpus.test, self.corpus.separator),
+            **of_scores(parts["synthetic"]),
+            **of_samples(synthetic, texts, self.corpus.train, training),
         }
         return {name: value for name, value in measured.items() if not math.isnan(value)}
-
-    def _of_test(self, test: Predictions) -> dict[str, float]:
-        mean, deviation = sequence_perplexity(test.losses)
-        return {
-            "test/perplexity": perplexity(test.losses, self.corpus.test),
-            "test/perplexity_without_separator": perplexity(test.losses, self.corpus.test, self.corpus.separator),
-            "test/sequence_perplexity_mean": mean,
-            "test/sequence_perplexity_std": deviation,
-            "test/calibration_error": expected_calibration_error(test.confidence, test.correct),
-            "test/next_token_entropy": float(test.entropy.mean(dtype=np.float64)),
-        }
-
-    def _of_samples(self, synthetic: np.ndarray, texts: list[str], training: np.ndarray) -> dict[str, float]:
-        """Of what was written, beside the real blocks and those that the model was trained on."""
-        real, zipf = self.corpus.train, zipf_exponent(synthetic)
-        return {
-            **{f"synthetic/distinct_{n}": distinct_n(synthetic, n) for n in (1, 2, 3)},
-            **{f"synthetic/distinct_{n}_per_sequence": distinct_n_per_sequence(synthetic, n) for n in (1, 2, 3)},
-            "synthetic/repetition_4": repetition_4(synthetic),
-            "synthetic/compression_ratio": compression_ratio(texts),
-            "synthetic/self_bleu": self_bleu(texts),
-            **{f"synthetic/entropy_{n}": ngram_entropy(synthetic, n) for n in (1, 2)},
-            "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, real),
-            "synthetic/rare_token_mass": rare_token_mass(synthetic, real),
-            **{f"synthetic/kl_real_{n}": kl_to_real(synthetic, real, n) for n in (1, 2)},
-            "synthetic/zipf_exponent": zipf.exponent,
-            "synthetic/zipf_exponent_low": zipf.low,
-            "synthetic/zipf_exponent_high": zipf.high,
-            "synthetic/found_in_real_8": share_found(synthetic, real, 8),
-            "synthetic/found_in_training_8": share_found(synthetic, training, 8),
-        }
 
     def _guard_blocks(self, tokens: np.ndarray, rows: int) -> None:
         wanted = (rows, self.real().shape[1])
@@ -345,23 +296,6 @@ def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarr
 def _model(fitted: Path) -> OPTForCausalLM:
     """A fit's model, to be asked; who holds it no longer than one set of blocks has one in memory at a time."""
     return opt.load(fitted / "model").to(device()).eval()
-
-
-def _of_scores(perplexity: np.ndarray) -> dict[str, float]:
-    """Of the samples' perplexities under generation 0, one a sequence."""
-    name = "synthetic/perplexity_under_generation0"
-    return {
-        f"{name}_mean": float(perplexity.mean()),
-        f"{name}_median": float(np.median(perplexity)),
-        f"{name}_p99": float(np.quantile(perplexity, 0.99)),
-    }
-
-
-def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:
-    mean = sequence_losses(losses)
-    return pd.DataFrame(
-        {"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)}
-    )
 
 
 def _guard_generation0(fitted: Path) -> None:

@@ -73,7 +73,9 @@ def of_sample_sizes(study: Numbers, metric: str) -> Asked:
     def claim(name: str) -> Claim:
         lasts = {other: len(study.of(other, metric)) - 1 for other in study.settings if _alike(study, name, other)}
         sizes = {other: study.settings[other]["sample"]["rows"] for other, last in lasts.items() if last > 0}
-        how = f"exponent of {metric} over the size of the sample, last generation's minus generation 0's: it falls less with more"
+        how = (
+            f"exponent of {metric} over the sample's size, last generation's minus generation 0's: more data helps less"
+        )
         if len(set(sizes.values())) < 2:
             return _claim(name, how, "exponent", FLATTER, pd.Series(dtype=float))
         last = min(lasts[other] for other in sizes)

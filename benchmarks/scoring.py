@@ -10,7 +10,7 @@ from transformers import OPTForCausalLM
 from benchmarks.measure import alternate, comparison, table
 from benchmarks.models import SIZES, create, prompts, scoring_flops
 from components.families.device import device
-from components.families.language.perplexity import token_losses
+from components.families.language.perplexity import token_losses, token_predictions
 
 BLOCKS = {
     "cpu": {"OPT-125m": 64, "between": 256, "laptop": 512},
@@ -35,7 +35,10 @@ def _compare(name: str, precision: str, model: OPTForCausalLM, ceiling: float) -
     losses = [float(token_losses(model, blocks).mean(dtype=np.float64)), _own_loss(model, blocks, BATCHES[where][0])]
     if abs(losses[0] / losses[1] - 1) > EQUAL[precision]:
         raise AssertionError(f"not one loss: ours {losses[0]}, the model's own {losses[1]}")
-    sides = {"ours": lambda: len(token_losses(model, blocks))}
+    sides = {
+        "ours": lambda: len(token_losses(model, blocks)),
+        "ours, with calibration": lambda: len(token_predictions(model, blocks).losses),
+    }
     for batch in BATCHES[where]:
         sides[f"own loss, batches of {batch}"] = partial(_blocks_scored, model, blocks, batch)
     rates = alternate(sides)

@@ -14,6 +14,7 @@ from components.config.small_families import DiscreteCondition, DiscreteSettings
 from components.families.discrete.family import DiscreteFamily
 from components.figures import discrete as figures
 from components.recursion.trajectory import load
+from components.scorecard import discrete_claims, discrete_evidence, judge
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
@@ -48,7 +49,16 @@ def discrete(arguments: Sequence[str]) -> None:
         trajectories=lambda: {work.chain: load(work.chain, store) for work in chains},
     )
     table = partial(figures.closing_table, settings=settings, truths=truths)
-    run_study(settings, store, chains, evenly(chains, draws), table, draw, figures.CAPTIONS)
+    run_study(
+        settings,
+        store,
+        chains,
+        evenly(chains, draws),
+        table,
+        draw,
+        figures.CAPTIONS,
+        lambda study: judge(study, discrete_claims(study, truths), discrete_evidence(study, truths)),
+    )
 
 
 def family_of(settings: DiscreteSettings, name: str) -> DiscreteFamily:

@@ -15,6 +15,7 @@ from components.figures import gaussian as figures
 from components.recursion.trajectory import load
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
+from components.scorecard import gaussian_claims, gaussian_evidence, judge
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
@@ -55,6 +56,7 @@ def gaussian(arguments: Sequence[str]) -> None:
         partial(figures.closing_table, settings=settings),
         draw,
         figures.CAPTIONS,
+        lambda study: judge(study, gaussian_claims(study), gaussian_evidence(study)),
     )
 
 

@@ -13,6 +13,7 @@ from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily
 from components.figures import mixture as figures
 from components.recursion.trajectory import load
+from components.scorecard import judge, mixture_claims, mixture_evidence
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
 from pipelines.study import run_command
@@ -39,13 +40,23 @@ def mixture(arguments: Sequence[str]) -> None:
     )
     if settings.dry_run:
         return
+    truths = {name: family.truth() for name, family in families.items()}
     draw = partial(
         figures.save_all,
         settings=settings,
-        truths={name: family.truth() for name, family in families.items()},
+        truths=truths,
         trajectories=lambda: {work.chain: load(work.chain, store) for work in chains},
     )
-    run_study(settings, store, chains, evenly(chains, fits), figures.closing_table, draw, figures.CAPTIONS)
+    run_study(
+        settings,
+        store,
+        chains,
+        evenly(chains, fits),
+        figures.closing_table,
+        draw,
+        figures.CAPTIONS,
+        lambda study: judge(study, mixture_claims(study, truths), mixture_evidence(study, truths)),
+    )
 
 
 def family_of(settings: MixtureSettings, name: str) -> MixtureFamily:

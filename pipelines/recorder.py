@@ -16,11 +16,13 @@ import pandas as pd
 from components import tracking
 from components.figures.report import write_report
 from components.figures.samples import Sample
-from components.figures.table import readable, verdicts_table
+from components.figures.table import profile_table, readable, verdicts_table
 from components.recursion.records import Generation
+from components.scorecard import Judgement
 from components.store import Store
 from components.terminal import StudyProgress, console, print_table
 from pipelines.outbox import Outbox
+from pipelines.scores import TIDY
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Recorder:
             for generation in self.in_order()
             for metric, value in generation.metrics.items()
         ]
-        return pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"])
+        return pd.DataFrame(rows, columns=TIDY)
 
     def close(
         self,
@@ -76,30 +78,41 @@ class Recorder:
         samples: Callable[[], list[Sample]] = list,
         summary: Mapping[str, float] | None = None,
         derived: Callable[[], pd.DataFrame] = pd.DataFrame,
-        judge: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        judge: Callable[[pd.DataFrame], Judgement] | None = None,
     ) -> None:
         """Closing table, figures and report of what was finished; ends the study's run with `summary` as its numbers.
 
         `table` and `draw` make the family's closing table and figures (into a folder) out of the study's tidy numbers;
         `captions` say what the figures show, by name. `derived`: tidy numbers that take several phases together. `judge`
-        makes the scorecard out of all of them.
+        makes the scorecard and the collapse profile out of all of them.
         """
         metrics = pd.concat([self.metrics(), derived()], ignore_index=True)
-        card = judge(metrics) if judge else None
+        judged = judge(metrics) if judge else None
         closing = readable(table(metrics))
         print_table(title, closing)
-        if card is not None:
-            print_table("Scorecard", verdicts_table(card))
+        if judged:
+            _print_judgement(judged)
         self.outbox.flush()
         with TemporaryDirectory() as folder:
             figures = draw(metrics, Path(folder) / "figures")
             report = Path(folder) / "report.html"
-            write_report(report, title, settings, closing, figures, captions, samples(), scorecard=card)
+            write_report(
+                report,
+                title,
+                settings,
+                closing,
+                figures,
+                captions,
+                samples(),
+                sentences=[note] if judged and (note := judged.power_note()) else [],
+                scorecard=judged.scorecard if judged else None,
+                profile=judged.profile if judged else None,
+            )
             tracking.close_study(
                 self.study,
                 status,
                 metrics=metrics,
-                tables={} if card is None else {"scorecard": card},
+                tables={"scorecard": judged.scorecard, "profile": judged.profile} if judged else {},
                 figures=Path(folder) / "figures",
                 report=report,
                 summary=summary,
@@ -110,6 +123,13 @@ class Recorder:
         """What was finished, chain by chain as the study lists them."""
         names = {name: place for place, name in enumerate(self.progress.names)}
         return sorted(self.generations.values(), key=lambda one: (names[one.chain.identity], one.index))
+
+
+def _print_judgement(judged: Judgement) -> None:
+    print_table("Scorecard", verdicts_table(judged.scorecard))
+    print_table("Collapse profile", profile_table(judged.profile))
+    if note := judged.power_note():
+        console.print(note)
 
 
 def record(

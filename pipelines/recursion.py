@@ -24,12 +24,13 @@ from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
 from components.measures.tails import share_beyond
 from components.recursion.records import Generation
-from components.scorecard import language_claims, numbers, scorecard
+from components.scorecard import Judgement, judge, language_claims, language_evidence, numbers
 from components.scorecard.claims import TAIL
 from components.store import Store
 from components.terminal import StudyProgress, chain_name
 from pipelines.recorder import Recorder
 from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus, print_plan
+from pipelines.scores import TIDY, read_scores, under_generation_0
 from pipelines.study import PROJECT, closing, remembered, run_command, study_identity
 
 SHOWN_PROMPTS = 8
@@ -88,7 +89,7 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
         base = plan.base.find() if plan.base else None
         zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
         finished = recorder.in_order()
-        scores = cache(lambda: _scores(finished))
+        scores = cache(lambda: read_scores(finished))
         recorder.close(
             f"Recursion: preset {settings.preset}",
             settings.model_dump(mode="json"),
@@ -99,7 +100,7 @@ def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
             zero_shot,
             lambda: _tails(scores()),
-            lambda metrics: scorecard(language_claims(numbers(metrics, _chain_settings(finished)))),
+            lambda metrics: _judged(metrics, finished),
         )
     if failed:
         raise failed
@@ -128,30 +129,21 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
         cluster.run_groups(missing, crew, recorder.watch)
 
 
-def _scores(generations: Sequence[Generation]) -> pd.DataFrame:
-    """Perplexities of single sequences: condition, seed, generation, set, row, loss, perplexity."""
-    frames = [
-        pd.read_parquet(generation.directories["measure"] / "scores.parquet").assign(
-            condition=generation.chain.condition, seed=generation.chain.seed, generation=generation.index
-        )
-        for generation in generations
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
 def _tails(scores: pd.DataFrame) -> pd.DataFrame:
     """Tidy numbers: each generation's share of samples beyond what real text has under the same generation 0."""
     rows = []
-    for (condition, seed), chain in scores.groupby(["condition", "seed"], sort=False):
-        real = chain.loc[chain["set"] == "real", "perplexity"].to_numpy()
-        for generation, written in chain[chain["set"] == "synthetic"].groupby("generation"):
-            rows.append((condition, seed, generation, TAIL, share_beyond(written["perplexity"].to_numpy(), real)))
-    return pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"])
+    for chain in under_generation_0(scores):
+        real = chain.real["perplexity"].to_numpy()
+        for generation, written in chain.written.items():
+            beyond = share_beyond(written["perplexity"].to_numpy(), real)
+            rows.append((chain.condition, chain.seed, generation, TAIL, beyond))
+    return pd.DataFrame(rows, columns=TIDY)
 
 
-def _chain_settings(generations: Sequence[Generation]) -> dict[str, dict[str, object]]:
-    """Of each condition; its chains differ in nothing but the seed."""
-    return {one.chain.condition: one.chain.settings for one in generations}
+def _judged(metrics: pd.DataFrame, generations: Sequence[Generation]) -> Judgement:
+    settings = {one.chain.condition: one.chain.settings for one in generations}  # its chains differ in the seed alone
+    study = numbers(metrics, settings)
+    return judge(study, language_claims(study), language_evidence(study))
 
 
 def samples_page(generation: Generation, family: LanguageFamily) -> Mapping[str, Path | str]:

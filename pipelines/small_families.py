@@ -16,6 +16,7 @@ from components.recursion.loop import make_chain, stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
+from components.scorecard import Judgement, Numbers, numbers
 from components.store import Store
 from components.terminal import StudyProgress, chain_name, console
 from pipelines.recorder import Recorder
@@ -23,6 +24,7 @@ from pipelines.study import PROJECT, closing, remembered, study_identity
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
+Judge = Callable[[Numbers], Judgement]
 Artifacts = Callable[[Generation], Mapping[str, Path | str]]
 Expected = Mapping[str, Mapping[tuple[int, str], float]]
 """By a chain's identity, then by generation and phase."""
@@ -58,8 +60,10 @@ def run_study(
     table: Table,
     draw: Draw,
     captions: Mapping[str, str],
+    judge: Judge,
     artifacts: Artifacts = lambda generation: {},
     gpu: bool = False,
+    derived: Callable[[Sequence[Generation]], pd.DataFrame] = lambda generations: pd.DataFrame(),
 ) -> None:
     """Record what the store has, compute what it lacks, draw it.
 
@@ -67,8 +71,10 @@ def run_study(
         expected: how much work every phase of each chain is, in any unit: the progress goes by it.
         table: the closing table out of the study's tidy numbers (condition, seed, generation, metric, value).
         draw: the figures out of them, into a folder; `captions` their words, by name.
+        judge: the scorecard and the collapse profile out of all numbers.
         artifacts: a generation's own files for MLflow, by name.
         gpu: whether a chain takes a GPU where the cluster has some.
+        derived: tidy numbers that take several phases of the finished generations together.
 
     Raises:
         BadInput: MLflow or the cluster cannot be reached.
@@ -95,7 +101,17 @@ def run_study(
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
                 status: tracking.Status = "FAILED" if failed else "FINISHED"
-                recorder.close(title, settings.model_dump(mode="json"), status, table, draw, captions)
+                finished, of = recorder.in_order(), {work.chain.condition: work.chain.settings for work in chains}
+                recorder.close(
+                    title,
+                    settings.model_dump(mode="json"),
+                    status,
+                    table,
+                    draw,
+                    captions,
+                    derived=lambda: derived(finished),
+                    judge=lambda metrics: judge(numbers(metrics, of)),
+                )
             if failed:
                 raise cluster.Failed({names[name]: error for name, error in failed.errors.items()})
 

@@ -19,6 +19,7 @@ from components.families.language.base import BASE
 from components.figures import sweep as figures
 from components.figures.report import write_report
 from components.figures.table import readable
+from components.measures.risk import RISKS
 from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import SweepProgress, console, print_table
@@ -76,7 +77,7 @@ def sweep(arguments: Sequence[str]) -> None:
 
 
 def _run(chosen: Sweep, most: int, book: books.Books, runs: Runs, store: Store, run: tracking.Study) -> None:
-    measure = objectives.MEASURES[chosen.settings.family]
+    measure = RISKS[chosen.settings.family]
     with SweepProgress(most, chosen.study.generations, measure.name) as progress:
         trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say))
         if trials.begin():
@@ -112,15 +113,13 @@ def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
 def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     """Closing table, figures and report of what there is; ends the sweep's run."""
     table = trials.table()
-    closing_table = readable(
-        _closing_table(table, list(chosen.settings.search), objectives.MEASURES[chosen.settings.family].name)
-    )
+    closing_table = readable(_closing_table(table, list(chosen.settings.search), RISKS[chosen.settings.family].name))
     print_table(f"Sweep {chosen.name}", closing_table)
     fitted = trials.curve()
     threshold = chosen.settings.threshold
     said = answers.answers(
         fitted,
-        objectives.MEASURES[chosen.settings.family],
+        RISKS[chosen.settings.family],
         threshold,
         chosen.study.generations,
         "real_fraction" in chosen.settings.search,

@@ -18,6 +18,7 @@ import pandas as pd
 from components import tracking
 from components.config.sweep import Sweep
 from components.figures.sweep import FittedCurve, SweepFigures
+from components.measures.risk import RISKS
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -59,7 +60,7 @@ class Trials:
 
     def __post_init__(self) -> None:
         self.space = space.parse(self.sweep.settings.search)
-        self.measure = objectives.MEASURES[self.sweep.settings.family]
+        self.measure = RISKS[self.sweep.settings.family]
         pruning_ = self.sweep.settings.pruning
         last = self.sweep.study.generations
         self.rungs = pruning.rungs(last, pruning_.grace, pruning_.factor) if pruning_ else []

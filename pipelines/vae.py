@@ -8,18 +8,23 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from components import config
 from components.config.small_families import VaeSettings
 from components.families.device import precision
 from components.families.vae import images
 from components.families.vae import model as vae
 from components.families.vae.family import VaeFamily
+from components.families.vae.reference import beside_real, mean_image_loss
 from components.families.vae.training import Recipe
 from components.figures import vae as figures
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
+from components.scorecard import judge, vae_claims, vae_evidence
 from components.store import Phase, Store
+from pipelines.scores import TIDY, read_scores, under_generation_0
 from pipelines.small_families import Expected, make_chains, print_plan, run_study
 from pipelines.study import run_command
 
@@ -51,8 +56,10 @@ def autoencoders(arguments: Sequence[str]) -> None:
         figures.closing_table,
         draw,
         figures.CAPTIONS,
+        lambda study: judge(study, vae_claims(study), vae_evidence(study)),
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
+        derived=partial(_derived, family=chains[0].family),
     )
 
 
@@ -103,6 +110,18 @@ def _recorded(chains: Sequence[ChainWork[VaeFamily]], store: Store) -> list[tupl
         for work in chains
         for generation in stored_generations(work.chain, work.family, store, work.generations)
     ]
+
+
+def _derived(generations: Sequence[Generation], family: VaeFamily) -> pd.DataFrame:
+    """Tidy numbers: every generation's images beside the real ones, and what the mean real image would do."""
+    nothing = {"test/negative_elbo_of_the_mean_image": mean_image_loss(family.real["train"], family.real["test"])}
+    rows = [
+        (chain.condition, chain.seed, index, metric, value)
+        for chain in under_generation_0(read_scores(generations))
+        for index, numbers in beside_real(chain.real, chain.written)
+        for metric, value in (numbers | nothing).items()
+    ]
+    return pd.DataFrame(rows, columns=TIDY)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_a_family_in_memory_composes_fits_samples_and_measures_arrays(
     assert family.compose(regime, Pool(), composed, step(0))["data/rows"] == ROWS
     family.fit(composed, Pool(), None, fitted, step(0))
     assert family.sample(fitted, Origin(composed, Pool(), fitted), sampled, step(0))["synthetic/rows"] == ROWS
-    measure = family.measure(fitted, sampled, fitted, measured, step(0))
+    measure = family.measure(fitted, sampled, Origin(composed, Pool(), fitted), measured, step(0))
     assert all(isinstance(value, float) and np.isfinite(value) for value in measure.values())
     following: Arrays = {}
     rows = family.compose(regime, Pool([sampled], [ROWS], composed), following, step(1))["data/rows"]

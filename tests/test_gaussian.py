@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from components.families.gaussian import statistics, theory
-from components.families.gaussian.family import GaussianFamily
+from components.families.gaussian.family import GaussianFamily, tail_mass
 from components.families.gaussian.rows import standard_normal
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.trajectory import load
@@ -186,3 +186,19 @@ def test_a_chain_stopped_and_made_longer_equals_one_that_was_not(
     assert longer == whole
     assert models.keys() == longer_models.keys()
     assert all((models[g][name] == longer_models[g][name]).all() for g in models for name in models[g])
+
+
+def test_the_tail_is_the_mass_where_the_truth_has_its_outer_hundredth():
+    mean, deviation = np.array([0.0, 0.0, 3.0, -3.0, 0.0]), np.array([1.0, 2.0, 0.5, 0.0, 0.0])
+    edge = stats.norm.ppf(0.995)
+    expected = [
+        stats.norm.cdf(-edge, m, s) + stats.norm.sf(edge, m, s) for m, s in zip(mean[:3], deviation[:3], strict=True)
+    ]
+    assert tail_mass(mean, deviation).tolist() == pytest.approx([*expected, 1.0, 0.0])
+    assert expected[0] == pytest.approx(0.01)
+
+
+def test_generation_0_has_the_truths_tail_and_a_narrow_chain_has_lost_it(store: Store):
+    numbers, _ = run(store, GaussianFamily(chains=4000, rows=50), 150)
+    assert numbers[0]["tail/mean"] == pytest.approx(0.01, rel=0.3)
+    assert numbers[150]["tail/median"] < 0.001

@@ -125,6 +125,30 @@ def test_losses_and_their_gradient_are_those_of_torch(dtype: torch.dtype, rows: 
     torch.testing.assert_close(logits.float(), wide.grad, rtol=TOLERANCE[dtype], atol=1e-6)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    dtype=TYPES,
+    rows=st.integers(1, 5),
+    size=st.integers(1, 300),
+    seed=st.integers(0, 1000),
+    spread=st.sampled_from([0, 1, 30]),
+)
+def test_predictions_are_those_of_torch_and_their_losses_the_losses_to_the_bit(
+    dtype: torch.dtype, rows: int, size: int, seed: int, spread: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    logits = (spread * torch.randn(rows, size, generator=random)).to(dtype)
+    logits[:, :: max(size, 7)] = -torch.inf if size > 1 else 0
+    targets = torch.randint(0, size, (rows,), generator=random)
+    losses, confidence, correct, entropy = kernels.predictions(logits, targets).T
+    torch.testing.assert_close(losses, kernels.losses(logits, targets), rtol=0, atol=0)
+    expected = torch.distributions.Categorical(logits=logits.float())
+    torch.testing.assert_close(confidence, expected.probs.amax(-1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(entropy, expected.entropy(), rtol=1e-4, atol=1e-5)
+    chosen = logits.gather(-1, targets[:, None])[:, 0]
+    torch.testing.assert_close(correct, (chosen == logits.amax(-1)).float())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_summed_loss_and_its_gradients_are_those_of_cross_entropy(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch

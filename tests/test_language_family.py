@@ -17,14 +17,16 @@ from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.family import LanguageFamily
-from components.families.language.perplexity import perplexity, sequence_losses, token_losses
+from components.families.language.perplexity import perplexity, sequence_losses, token_losses, token_predictions
 from components.families.language.training import Recipe
+from components.measures.calibration import expected_calibration_error
 from components.measures.diversity import (
     compression_ratio,
     distinct_n,
     distinct_n_per_sequence,
     ngram_entropy,
     repetition_4,
+    self_bleu,
     share_found,
     vocabulary_coverage,
 )
@@ -107,7 +109,8 @@ def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_und
     for generation in generations:
         model = opt.load(generation.directories["fit"] / "model")
         test, blocks = token_losses(model, family.corpus.test), synthetic(family, generation)
-        real = family.corpus.train
+        real, trained = family.corpus.train, trained_on(family, generations, generation.index)
+        foreseen = token_predictions(model, family.corpus.test)
         written = parquet.read_table(generation.directories["sample"] / "synthetic.parquet")
         texts = written["text"].to_pylist()
         under_first = np.exp(sequence_losses(token_losses(first, blocks)))
@@ -117,6 +120,8 @@ def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_und
             "test/perplexity_without_separator": perplexity(test, family.corpus.test, family.corpus.separator),
             "test/sequence_perplexity_mean": of_test.mean(),
             "test/sequence_perplexity_std": of_test.std(ddof=1),
+            "test/calibration_error": expected_calibration_error(foreseen.confidence, foreseen.correct),
+            "test/next_token_entropy": foreseen.entropy.mean(),
             "synthetic/perplexity_under_generation0_mean": under_first.mean(),
             "synthetic/perplexity_under_generation0_median": np.median(under_first),
             "synthetic/perplexity_under_generation0_p99": np.quantile(under_first, 0.99),
@@ -136,12 +141,28 @@ def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_und
             "synthetic/zipf_exponent_low": zipf_exponent(blocks).low,
             "synthetic/zipf_exponent_high": zipf_exponent(blocks).high,
             "synthetic/found_in_real_8": share_found(blocks, real),
+            "synthetic/found_in_training_8": share_found(blocks, trained),
+            "synthetic/self_bleu": self_bleu(texts),
         }
         for name, value in expected.items():
             if math.isnan(value):  # a single kind of token has no exponent
                 assert name not in generation.metrics
             else:
                 assert generation.metrics[name] == pytest.approx(value, rel=1e-5), name
+
+
+def trained_on(family: LanguageFamily, generations: list[Generation], index: int) -> np.ndarray:
+    """The rows of a generation's training set, one by one."""
+    composition = pd.read_parquet(generations[index].directories["compose"] / "composition.parquet")
+    written = {at: synthetic(family, generations[at]) for at in set(composition["source"]) - {REAL}}
+    rows = zip(composition["source"], composition["row"], strict=True)
+    return np.stack([(family.corpus.train if source == REAL else written[source])[row] for source, row in rows])
+
+
+def test_what_a_model_copied_of_its_own_training_set_is_not_what_it_copied_of_the_real_one(family, generations):
+    first, last = generations[0].metrics, generations[-1].metrics
+    assert first["synthetic/found_in_training_8"] == first["synthetic/found_in_real_8"]
+    assert last["synthetic/found_in_training_8"] > last["synthetic/found_in_real_8"]
 
 
 def test_one_model_at_a_time_is_in_memory_while_sets_are_scored(family, generations, tmp_path, monkeypatch):
@@ -154,8 +175,10 @@ def test_one_model_at_a_time_is_in_memory_while_sets_are_scored(family, generati
         return model
 
     monkeypatch.setattr(opt, "load", loaded)
-    fitted, sampled = (generations[0].directories[phase] for phase in ("fit", "sample"))
-    found = family.measure(fitted, sampled, fitted, tmp_path, Step(0, np.random.SeedSequence(0)))
+    composed, fitted, sampled = (generations[0].directories[phase] for phase in ("compose", "fit", "sample"))
+    found = family.measure(
+        fitted, sampled, Origin(composed, Pool(), fitted), tmp_path, Step(0, np.random.SeedSequence(0))
+    )
     assert not alive
     assert {name: generations[0].metrics[name] for name in found} == found
 

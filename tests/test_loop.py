@@ -72,7 +72,7 @@ class Normal:
     def samples(self, sampled):
         return np.load(sampled / "samples.npy")
 
-    def measure(self, fitted, sampled, generation0, out, step):
+    def measure(self, fitted, sampled, origin, out, step):
         self.within("measure", out)
         model = json.loads((fitted / "model.json").read_text())
         (out / "scores.json").write_text("{}")

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from components.measures.calibration import expected_calibration_error
 from components.measures.diversity import (
     compression_ratio,
     distinct_n,
     distinct_n_per_sequence,
     ngram_entropy,
     repetition_4,
+    self_bleu,
     share_found,
     vocabulary_coverage,
 )
+from components.measures.modes import distinct_modes, find_modes
 from components.measures.spread import QUANTILES, spread
 
 small_ids = st.integers(0, 3)
@@ -150,3 +153,104 @@ def test_text_that_repeats_itself_compresses_more_and_the_ratio_is_bytes_over_by
     assert 1.6 < compression_ratio(noise) < 2  # letters that cannot be foreseen: four bits each at best
     assert compression_ratio([noise[0]] * 200) > 50
     assert math.isnan(compression_ratio([]))
+
+
+# self-BLEU
+
+
+def bleu(text: list[str], references: list[list[str]]) -> float:
+    """Papineni et al. 2002 with effective order and exponential smoothing (Chen and Cherry 2014, method 3), counted plainly."""
+    logs, halvings = [], 0
+    for n in range(1, 5):
+        own = Counter(tuple(text[i : i + n]) for i in range(len(text) - n + 1))
+        if not own:
+            break
+        known: Counter[tuple[str, ...]] = Counter()
+        for other in references:
+            known |= Counter(tuple(other[i : i + n]) for i in range(len(other) - n + 1))
+        found = (own & known).total()
+        if n == 1 and not found:
+            return 0.0
+        halvings += not found
+        logs.append(math.log(found / own.total() if found else 0.5**halvings / own.total()))
+    closest = min((abs(len(other) - len(text)), len(other)) for other in references)[1]
+    return math.exp(sum(logs) / len(logs) + min(0, 1 - closest / len(text)))
+
+
+words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(words, min_size=2, max_size=6))
+def test_self_bleu_is_the_mean_of_each_text_against_the_others(texts: list[list[str]]) -> None:
+    expected = [bleu(text, texts[:i] + texts[i + 1 :]) for i, text in enumerate(texts)]
+    assert self_bleu([" ".join(text) for text in texts]) == pytest.approx(float(np.mean(expected)), abs=1e-9)
+
+
+def test_self_bleu_compares_a_sample_that_lies_evenly_over_the_texts() -> None:
+    same, others = (
+        "one and the same text here",
+        [" ".join("abcdefghij"[(i * j) % 10] for j in range(9)) for i in range(7)],
+    )
+    texts = [same if i % 10 == 0 else others[i % 7] for i in range(631)]
+    assert self_bleu(texts) == pytest.approx(1)  # of 631 every tenth is looked at
+    assert math.isnan(self_bleu([same]))
+    assert math.isnan(self_bleu([]))
+
+
+# calibration
+
+
+def test_the_calibration_error_is_that_of_counting_bin_by_bin() -> None:
+    random = np.random.default_rng(0)
+    confidence, correct = random.uniform(0, 1, (40, 25)).astype(np.float32), random.integers(0, 2, (40, 25))
+    expected, flat = 0.0, list(zip(confidence.ravel().tolist(), correct.ravel().tolist(), strict=True))
+    for low in range(15):
+        inside = [(sure, right) for sure, right in flat if low / 15 < sure <= (low + 1) / 15]
+        if inside:
+            gap = np.mean([right for _, right in inside]) - np.mean([sure for sure, _ in inside])
+            expected += len(inside) / len(flat) * abs(gap)
+    assert expected_calibration_error(confidence, correct) == pytest.approx(expected)
+
+
+def test_a_model_that_is_right_as_often_as_it_says_is_calibrated_and_one_that_is_too_sure_is_not() -> None:
+    random = np.random.default_rng(1)
+    sure = random.uniform(0, 1, 200_000)
+    right = random.uniform(0, 1, sure.size) < sure
+    assert expected_calibration_error(sure, right) == pytest.approx(0, abs=0.01)
+    assert expected_calibration_error((1 + sure) / 2, right) == pytest.approx(0.25, abs=0.01)
+    assert expected_calibration_error(np.array([0.0, 1.0]), np.array([0, 1])) == 0
+    assert math.isnan(expected_calibration_error(np.empty(0), np.empty(0)))
+
+
+# modes
+
+
+def balls(centres: np.ndarray, each: int, seed: int = 0) -> np.ndarray:
+    return np.repeat(centres, each, axis=0) + np.random.default_rng(seed).normal(0, 0.05, (len(centres) * each, 2))
+
+
+CORNERS = np.array([[0.0, 0.0], [1, 0], [0, 1], [1, 1]])
+
+
+def test_as_many_modes_are_told_apart_as_points_lie_in() -> None:
+    modes = find_modes(balls(CORNERS, 50), 4)
+    for count in (1, 2, 3, 4):
+        assert distinct_modes(balls(CORNERS[:count], 30, seed=1), modes) == pytest.approx(count, abs=0.01)
+
+
+def test_modes_that_entangle_are_told_apart_no_longer() -> None:
+    modes, real = find_modes(balls(CORNERS, 50), 4), balls(CORNERS, 50, seed=1)
+    nearer = [distinct_modes((1 - share) * real + share * 0.5, modes) for share in (0, 0.8, 0.9, 0.97, 1)]
+    assert nearer == sorted(nearer, reverse=True)
+    assert nearer[0] == pytest.approx(4, abs=0.01)
+    assert nearer[-1] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_modes_are_found_in_few_points_and_in_equal_ones_and_the_same_ones_every_time() -> None:
+    assert len(find_modes(balls(CORNERS, 1), 10).centres) == 2
+    assert distinct_modes(np.zeros((3, 2)), find_modes(np.zeros((5, 2)))) == pytest.approx(1)
+    once, again = (find_modes(balls(CORNERS, 50), 7) for _ in range(2))
+    np.testing.assert_array_equal(once.centres, again.centres)
+    assert math.isnan(distinct_modes(np.empty((0, 2)), once))

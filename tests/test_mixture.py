@@ -8,7 +8,7 @@ from scipy import integrate, stats
 from sklearn.mixture import GaussianMixture
 
 from components.families.mixture import em
-from components.families.mixture.family import MixtureFamily
+from components.families.mixture.family import MixtureFamily, tail_share
 from components.families.mixture.initial import responsibilities
 from components.families.mixture.mixture import Mixture, draw, moments, squared_l2
 from components.recursion.loop import make_chain, run_chain
@@ -144,3 +144,13 @@ def test_a_chain_stopped_and_made_longer_equals_one_that_was_not(store: Store, t
     longer, longer_models = run(other, family, 9, regime)
     assert longer == whole
     assert all((models[g][name] == longer_models[g][name]).all() for g in models for name in models[g])
+
+
+def test_the_tail_is_what_lies_further_from_every_centre_than_a_hundredth_of_a_unit_gaussian_does():
+    centres = np.array([[-3.0, 0.0], [3.0, 0.0]])
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(3, 40_000, 2))
+    rows[1] *= 0.2
+    rows[2] = 4
+    assert tail_share(rows, centres[:1] * 0)[:2].tolist() == pytest.approx([0.01, 0.0], abs=0.002)
+    assert tail_share(rows + centres[1], centres).tolist() == pytest.approx([0.01, 0.0, 1.0], abs=0.002)

@@ -12,7 +12,13 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language import perplexity as perplexity_module
 from components.families.language.objective import Objective
-from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
+from components.families.language.perplexity import (
+    perplexity,
+    sequence_losses,
+    sequence_perplexity,
+    token_losses,
+    token_predictions,
+)
 
 
 def small_model(seed: int, vocabulary: int = 60, dropout: float = 0.1) -> OPTForCausalLM:
@@ -53,6 +59,21 @@ def test_the_mean_loss_equals_that_of_transformers(
     assert losses.mean(dtype=np.float64) == pytest.approx(expected, rel=1e-5)
     assert perplexity(losses, blocks) == pytest.approx(math.exp(expected), rel=1e-5)
     np.testing.assert_allclose(sequence_losses(losses), each, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_predictions_are_the_softmax_of_the_models_own_logits(dtype: torch.dtype) -> None:
+    """By the compiled kernels and without them."""
+    model, blocks = small_model(4).eval().to(dtype), random_blocks(60, 12)
+    found = token_predictions(model, blocks)
+    ids = torch.from_numpy(blocks.astype(np.int64))
+    with torch.no_grad():
+        likely = model(input_ids=ids).logits[:, :-1].double().softmax(-1)
+    np.testing.assert_array_equal(found.losses, token_losses(model, blocks))
+    np.testing.assert_allclose(found.confidence, likely.amax(-1), rtol=1e-5)
+    np.testing.assert_array_equal(found.correct, (likely.argmax(-1) == ids[:, 1:]).float())
+    np.testing.assert_allclose(found.entropy, torch.distributions.Categorical(probs=likely).entropy(), rtol=1e-5)
+    assert found.correct.any()
 
 
 def test_scores_in_bfloat16_are_those_of_fp32_but_for_its_rounding() -> None:

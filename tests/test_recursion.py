@@ -39,6 +39,10 @@ METRICS = {
     "synthetic/rare_token_mass",
     "synthetic/kl_real_2",
     "synthetic/found_in_real_8",
+    "synthetic/found_in_training_8",
+    "synthetic/self_bleu",
+    "test/calibration_error",
+    "test/next_token_entropy",
     "seconds/fit",
     "seconds/sample",
     "seconds/measure",
@@ -124,6 +128,21 @@ def test_the_study_ends_with_a_scorecard_of_the_papers_claims(client, output):
     assert "<h2>Scorecard</h2>" in page
     assert all(claim in page for claim in card["claim"])
     assert "Scorecard" in output
+
+
+def test_the_study_ends_with_a_collapse_profile(client, output):
+    (study,) = runs(client, "study")
+    profile = pd.read_parquet(client.download_artifacts(study.info.run_id, "profile.parquet"))
+    assert len(profile) == 8
+    assert {"definition", "meaning", "source", "addressed_by", "conditions", "estimate", "low", "high", "unit"} <= set(
+        profile
+    )
+    asked = profile["verdict"] != "cannot be asked here"
+    assert profile.loc[asked, "addressed_by"].ne("").all()
+    assert profile.loc[~asked, "why_not"].ne("").all()
+    assert asked.sum() >= 4  # two generations say nothing of what diverges
+    assert "Collapse profile" in output
+    assert all(definition.split()[0] in output for definition in profile["definition"])
 
 
 def test_chains_nest_under_the_study_and_generations_under_their_chain(client):

@@ -6,8 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.figures.table import verdicts_table
-from components.scorecard import NOT_ASKED, language_claims, numbers, scorecard
+from components.figures.table import profile_table, verdicts_table
+from components.scorecard import (
+    NOT_ASKED,
+    Judgement,
+    judge,
+    language_claims,
+    language_evidence,
+    numbers,
+    scorecard,
+)
 
 SEEDS, GENERATIONS = range(4), range(4)
 RISES = "Perplexity on real data rises with the generations"
@@ -138,3 +146,90 @@ def test_the_table_for_people_has_the_interval_the_verdict_and_what_would_be_fir
     rises = table[(table["claim"] == RISES)].iloc[0]
     assert rises["difference (95 % interval)"].endswith(" nats a token")
     assert table["firmer"].str.endswith("seeds would tell").any()
+
+
+# power
+
+
+def judgement_of(metrics: pd.DataFrame, conditions: dict[str, dict]) -> Judgement:
+    study = numbers(metrics, conditions)
+    return judge(study, language_claims(study), language_evidence(study))
+
+
+def test_a_study_of_one_seed_is_told_so_in_a_sentence(paper):
+    judged = judgement_of(study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4}, seeds=[7]), paper)
+    assert judged.power_note() == "One seed gives numbers, but no interval and no verdict: give seeds=3 or more."
+
+
+def test_what_would_close_the_verdicts_that_are_open_is_said_of_every_one(paper):
+    judged = judgement_of(study(paper, {"none": 0.02, "keep": 0.02, "fined": 0.1}, noise=0.2), paper)
+    tables = verdicts_table(judged.scorecard), profile_table(judged.profile)
+    for table in tables:
+        assert (table["verdict"].str.startswith("cannot tell") == table["firmer"].ne("")).all()
+    open_ = sum(table["verdict"].str.startswith("cannot tell").sum() for table in tables)
+    asked = sum((table["verdict"] != NOT_ASKED).sum() for table in tables)
+    note = judged.power_note()
+    assert note.startswith(f"{open_} of {asked} verdicts are open.")
+    assert "four times in five" in note
+
+
+def test_where_no_number_of_seeds_would_do_that_is_said(paper):
+    metrics = study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4}, seeds=range(2))
+    rising = (metrics["metric"] == "test/perplexity") & (metrics["generation"] == 3) & (metrics["condition"] == "none")
+    start = metrics.loc[(metrics["metric"] == "test/perplexity") & (metrics["generation"] == 0), "value"].iloc[:2]
+    metrics.loc[rising, "value"] = start.to_numpy() * np.exp([1.0, -1.0 + 1e-6])
+    judged = judgement_of(metrics, paper)
+    card = verdicts_table(judged.scorecard).set_index(["claim", "conditions"])
+    assert card.loc[(RISES, "none"), "firmer"] == "not by more seeds"
+    assert "1,000 seeds would not do" in judged.power_note()
+
+
+def test_nothing_is_said_of_power_where_no_verdict_is_open(paper):
+    judged = judgement_of(study(paper, {"none": 0.2, "keep": 0.05, "fined": 0.4}, noise=1e-4), paper)
+    assert judged.power_note() == ""
+
+
+def test_the_profile_of_a_study_of_language_models_finds_what_was_put_there(paper):
+    profile = judgement_of(study(paper, {"none": 0.3, "keep": 0.05, "fined": 0.4}), paper).profile.set_index(
+        "definition"
+    )
+    assert profile.loc["Any increase of population risk", "estimate"] == pytest.approx(0.9, abs=0.02)
+    assert profile.loc["Catastrophic increase of population risk", "estimate"] == pytest.approx(
+        0.9 - np.log(2), abs=0.02
+    )
+    assert profile.loc["Asymptotically diverging population risk", "estimate"] == pytest.approx(0.15, abs=0.02)
+    assert profile.loc["Disappearance of real tail data", "estimate"] == pytest.approx(7 / 8)
+    assert profile.loc["Appearance of hallucinated data", "estimate"] == pytest.approx(0.06, abs=0.002)
+    asked = profile[profile["verdict"] != NOT_ASKED]
+    assert (asked["conditions"] == "none").all()
+    assert (asked["verdict"] == "holds here").all()
+    assert (
+        profile.loc["Collapsing variance", "why_not"] == "needs generation 0 and a later one"
+    )  # no entropy of bigrams
+    assert profile.loc["Change in scaling law", "why_not"] == "one size of training set and of model a study"
+
+
+def test_remedies_are_not_asked_what_the_paper_says_of_beam_search():
+    sampled = settings()
+    sampled["sample"] = {"sampling": {"temperature": 1.0}, "repetition_penalty": 1.0}
+    greedy, chosen = settings(), settings()
+    greedy["sample"], chosen["sample"] = (
+        {**greedy["sample"], "num_beams": 1},
+        {**chosen["sample"], "selection": {"best_of": 4}},
+    )
+    conditions = {"none": settings(), "sampled": sampled, "greedy": greedy, "chosen": chosen}
+    metrics = study(conditions, dict.fromkeys(conditions, 0.2))
+    asked = card_of(metrics, conditions)["conditions"]
+    assert {name for name in asked if "," not in name} & set(conditions) == {"none"}
+    alone = {"sampled": sampled}
+    assert card_of(study(alone, {"sampled": 0.2}), alone).loc[RISES, "conditions"] == "sampled"
+
+
+def test_fresh_data_and_data_of_all_generations_are_named_as_what_keeps_real_data():
+    fresh, pooled = settings(), settings()
+    fresh["regime"] = {"name": "replace", "real_fraction": 0.0, "fresh_real": 0.1}
+    pooled["regime"] = {"name": "accumulate", "real_fraction": 0.0}
+    conditions = {"none": settings(), "fresh": fresh, "pooled": pooled}
+    card = card_of(study(conditions, {"none": 0.2, "fresh": 0.1, "pooled": 0.0}), conditions)
+    assert card.loc["Fresh real data, 10%, lessens the rise", "estimate"] == pytest.approx(0.3, abs=0.03)
+    assert card.loc["Training on all data so far lessens the rise", "estimate"] == pytest.approx(0.6, abs=0.03)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines.discrete import discrete
@@ -29,12 +30,18 @@ def place(tmp_path: Path, migrated: Path) -> Place:
     return Place(tmp_path)
 
 
+TABLES = ("scorecard", "profile")
+
+
 def run_study(place: Place, entry_point: str) -> None:
     command = [sys.executable, "-m", f"pipelines.{entry_point}", *place.arguments()]
     with place.start(command=command) as study:
         output, errors = study.communicate(timeout=200)
     assert study.returncode == 0, errors[-2000:]
     assert "Browse it with `make ui`" in output
+    assert "Scorecard" in output
+    assert "Collapse profile" in output
+    assert "One seed gives numbers, but no interval and no verdict: give seeds=3 or more." in output
 
 
 @pytest.mark.parametrize(("entry_point", "chains", "figures"), [("gaussian", 3, 5), ("discrete", 3, 4), ("vae", 2, 3)])
@@ -46,6 +53,11 @@ def test_the_command_runs_a_study_and_draws_it(entry_point: str, chains: int, fi
             "select artifact_uri from runs join tags using (run_uuid) where key = 'recursion.kind' and value = 'study'"
         )
         ((metrics,),) = database.execute("select count(distinct key) from metrics")
+    tables = {name: pd.read_parquet(Path(artifacts.removeprefix("file://")) / f"{name}.parquet") for name in TABLES}
+    assert set(tables["scorecard"]["verdict"]) <= {"cannot tell with 1 seed", "cannot be asked here"}
+    assert tables["scorecard"]["estimate"].notna().any()
+    assert len(tables["profile"]) == 8
+    assert tables["profile"]["estimate"].notna().sum() >= 3
     assert kinds["study"] == 1
     assert kinds["chain"] == chains
     assert metrics > 5

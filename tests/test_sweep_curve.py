@@ -8,12 +8,12 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import t as student
 
+from components.measures.risk import RISKS
 from components.sweep import answers, curve, pruning
-from components.sweep.objectives import MEASURES
 
 A, K, B, E0 = 2.0, 0.02, 0.3, 3.0
 
-LANGUAGE = MEASURES["language"]
+LANGUAGE = RISKS["language"]
 
 
 def truth(fraction: np.ndarray | float, epochs: np.ndarray | float = E0) -> np.ndarray | float:

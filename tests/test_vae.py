@@ -18,6 +18,7 @@ from components.config.errors import BadInput
 from components.config.small_families import ImagesSettings
 from components.families.vae import images, model
 from components.families.vae.family import VaeFamily, contact_sheet
+from components.families.vae.reference import beside_real, mean_image_loss
 from components.families.vae.training import Recipe, Rows, draw, train
 from components.recursion.family import GuardFailure
 from components.recursion.loop import make_chain, run_chain
@@ -335,3 +336,35 @@ def test_images_of_unequal_or_impossible_size_are_refused(tmp_path: Path):
     write_idx(tmp_path / "odd" / "idx3", np.zeros((20, 8, 10), np.uint8))
     with pytest.raises(BadInput, match="images of 8x10; both sides must be multiples of 4"):
         prepared(tmp_path / "store", path=str(tmp_path / "odd"))
+
+
+# beside the real images
+
+
+def test_the_mean_images_loss_is_torchs_cross_entropy_of_it():
+    train, test = (np.random.default_rng(seed).integers(0, 256, (30, 4, 4), np.uint8) for seed in (0, 1))
+    mean = torch.from_numpy(train.mean(axis=0) / 255)
+    pixels = torch.from_numpy(test / 255)
+    expected = (
+        nn.functional.binary_cross_entropy(mean.expand_as(pixels), pixels, reduction="none").sum(dim=(1, 2)).mean()
+    )
+    assert mean_image_loss(train, test) == pytest.approx(float(expected))
+    assert np.isfinite(mean_image_loss(train * 0, test))
+
+
+def test_images_of_a_generation_are_held_against_the_real_ones_under_generation_0():
+    random = np.random.default_rng(0)
+    corners = np.repeat(np.eye(10) * 5, 40, axis=0) + random.normal(0, 0.1, (400, 10))
+
+    def scored(latents: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+        return pd.DataFrame({"latents": list(latents), "negative_elbo": losses})
+
+    real = scored(corners, np.linspace(0, 1, 400))
+    same, collapsed = scored(corners, np.linspace(0, 1, 400)), scored(corners * 0 + 0.5, np.full(400, 2.0))
+    found = dict(beside_real(real, {0: same, 3: collapsed}))
+    assert found[0]["synthetic/distinct_modes"] == pytest.approx(10, abs=0.1)
+    assert found[3]["synthetic/distinct_modes"] == pytest.approx(1, abs=0.1)
+    assert found[0]["synthetic/outer_latents"] == pytest.approx(0.1, abs=0.01)
+    assert found[3]["synthetic/outer_latents"] == 0
+    assert found[0]["synthetic/beyond_real_p99"] == pytest.approx(0.01, abs=0.003)
+    assert found[3]["synthetic/beyond_real_p99"] == 1

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from components.figures import style
-from components.scorecard.verdict import estimate
+from components.scorecard.verdict import above_nought
 
 METRIC = "test/perplexity"
 LEAST = 3
@@ -60,7 +60,7 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
         for condition in table.columns:
             height = heights[condition]
             values = table[condition].dropna()
-            found = estimate(values.to_list(), 0.0)
+            found = above_nought(values.to_list(), 0.0)
             arms = None if len(values) < 2 else [[found.mean - found.low], [found.high - found.mean]]
             colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
             axes.plot(values, [height] * len(values), "o", color=colour, alpha=0.45, markersize=5, clip_on=False)
@@ -80,7 +80,7 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for place, (table, x) in enumerate(panels):
         colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
-        found = {str(name): estimate(table[name].dropna().to_list(), 0.0) for name in table.columns}
+        found = {str(name): above_nought(table[name].dropna().to_list(), 0.0) for name in table.columns}
         points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
         names = [style.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(

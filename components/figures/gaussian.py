@@ -91,7 +91,7 @@ def _has_theory(condition: GaussianCondition, settings: GaussianSettings) -> boo
 
 
 def _fitted_rows(condition: GaussianCondition, generations: int) -> np.ndarray:
-    return np.round(condition.sample_size * np.arange(1, generations + 1) ** condition.growth)
+    return theory.sample_sizes(condition.sample_size, condition.growth, generations)
 
 
 def _errors(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:

@@ -19,7 +19,7 @@ from components.recursion.trajectory import Trajectory
 
 CAPTIONS = {
     "mixture_snapshots": "Samples of one chain's models (blue) over the real data's (grey), with two-sigma ellipses of the "
-    "components: the modes entangle, then all of it shrinks to a point.",
+    "components: the modes lose their shape and drift, then all of it shrinks to a point.",
     "mixture_distance": "Squared L2 distance of the models to the truth by generation; the line is the median over chains, "
     "the band holds nine of ten.",
     "mixture_errors": "Functional error, of a class that cannot hold the truth, is there at once and stays; statistical "

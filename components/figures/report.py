@@ -27,6 +27,7 @@ def write_report(
     sentences: Sequence[str] = (),
     note: str = "mean ± standard deviation over seeds; seconds of all seeds together",
     scorecard: pd.DataFrame | None = None,
+    profile: pd.DataFrame | None = None,
 ) -> Path:
     """Write the page to `path` and return it.
 

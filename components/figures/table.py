@@ -1,6 +1,8 @@
 """The closing table of a study, and the mean with standard deviation over seeds behind it and behind the figures."""
 
 import math
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -78,11 +80,34 @@ def _in_order(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
 
 def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
     """A scorecard as text: claim, verdict, seeds for a firmer one, estimate with its interval and unit, conditions."""
-    rows = []
-    for row in card.to_dict("records"):
-        estimate, low, high, needed = (float(row[name]) for name in ("estimate", "low", "high", "seeds_needed"))
-        interval = "" if math.isnan(low) else f" ({low:.3g} to {high:.3g})"
-        difference = "" if math.isnan(estimate) else f"{estimate:.3g}{interval} {row['unit']}"
-        firmer = "" if math.isnan(needed) else f"about {needed:.0f} seeds would tell"
-        rows.append((row["claim"], row["verdict"], firmer, difference, row["conditions"]))
+    rows = [
+        (row["claim"], row["verdict"], _firmer(row), _difference(row), row["conditions"])
+        for row in card.to_dict("records")
+    ]
     return pd.DataFrame(rows, columns=["claim", "verdict", "firmer", "difference (95 % interval)", "conditions"])
+
+
+def profile_table(profile: pd.DataFrame) -> pd.DataFrame:
+    """A collapse profile as text: a scorecard's columns; where a definition is not asked, why not."""
+    rows = [
+        (row["definition"], row["verdict"], _firmer(row), _difference(row), row["conditions"] or row["why_not"])
+        for row in profile.to_dict("records")
+    ]
+    columns = ["collapse as", "verdict", "firmer", "difference (95 % interval)", "conditions, or why not"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _difference(row: Mapping[Hashable, Any]) -> str:
+    estimate, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
+    interval = "" if math.isnan(low) else f" ({low:.3g} to {high:.3g})"
+    return "" if math.isnan(estimate) else f"{estimate:.3g}{interval} {row['unit']}"
+
+
+def _firmer(row: Mapping[Hashable, Any]) -> str:
+    """What would make an open verdict a firm one."""
+    if not row["verdict"].startswith("cannot tell"):
+        return ""
+    if row["seeds"] == 1:
+        return "seeds=3 or more"
+    needed = float(row["seeds_needed"])
+    return "not by more seeds" if math.isnan(needed) else f"about {needed:.0f} seeds would tell"

@@ -98,5 +98,5 @@ class Family(Protocol[Place]):
     def sample(self, fitted: Place, origin: Origin[Place], out: Place, step: Step) -> dict[str, float]:
         """Draw the fitted model's samples; `synthetic/rows` says how many the next generation may be fitted on."""
 
-    def measure(self, fitted: Place, sampled: Place, generation0: Place, out: Place, step: Step) -> dict[str, float]:
-        """Hold a generation's model and samples against the real data and against generation 0's model."""
+    def measure(self, fitted: Place, sampled: Place, origin: Origin[Place], out: Place, step: Step) -> dict[str, float]:
+        """Hold a generation's model and samples against the real data, what it was fitted to, and generation 0's model."""

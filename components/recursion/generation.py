@@ -108,7 +108,7 @@ def advance(
         lambda out, at: family.fit(composed.place, past.pool, weights, out, at),
     )
 
-    # The model's identity says where it comes from: nothing of `origin` has to be named besides.
+    # The model's identity says where it comes from: nothing of `origin` has to be named besides, here or in measuring.
     generation0 = past.generation0 or fitted
     origin = Origin(composed.place, past.pool, generation0.place)
     sampling = {**common, "data": seen, "settings": settings["sample"], "model": fitted.identity, **seed}
@@ -128,11 +128,12 @@ def advance(
         "samples": sampled.identity,
         "generation0": generation0.identity,
     }
+    known.append(sampled.place)
     measured = obtained(
         "measure",
         measuring,
-        [fitted.place, sampled.place, generation0.place],
-        lambda out, at: family.measure(fitted.place, sampled.place, generation0.place, out, at),
+        known,
+        lambda out, at: family.measure(fitted.place, sampled.place, origin, out, at),
     )
     return {"compose": composed, "fit": fitted, "sample": sampled, "measure": measured}
 

@@ -1,11 +1,49 @@
-"""Which of the paper's claims held in a study: each with its definition, estimate, interval and verdict.
+"""Which of the paper's claims held in a study, and by which of the definitions of collapse its models collapsed.
 
-`claims`: the paper's claims as differences of a study's numbers, one a seed. `verdict`: from differences to `holds here`,
-`does not` or `cannot tell`. `card`: all claims of a study judged together, as a table.
+`numbers`: a study's numbers, to be asked. `claims`: the paper's claims as differences of them, one a seed, a file a family.
+`verdict`: from differences to `holds here`, `does not` or `cannot tell`. `card`: all claims of a study judged together, as a
+table. `profile`: the eight definitions of collapse, judged in the same way by what `evidence` a family has for each.
 """
 
 from components.scorecard.card import NOT_ASKED, scorecard
-from components.scorecard.claims import Claim, language_claims, numbers
+from components.scorecard.claims import (
+    Claim,
+    discrete_claims,
+    gaussian_claims,
+    language_claims,
+    mixture_claims,
+    vae_claims,
+)
+from components.scorecard.evidence import (
+    discrete_evidence,
+    gaussian_evidence,
+    language_evidence,
+    mixture_evidence,
+    vae_evidence,
+)
+from components.scorecard.judgement import Judgement, judge
+from components.scorecard.numbers import Numbers, numbers
+from components.scorecard.profile import profile
 from components.scorecard.verdict import Verdict
 
-__all__ = ["NOT_ASKED", "Claim", "Verdict", "language_claims", "numbers", "scorecard"]
+__all__ = [
+    "NOT_ASKED",
+    "Claim",
+    "Judgement",
+    "Numbers",
+    "Verdict",
+    "discrete_claims",
+    "discrete_evidence",
+    "gaussian_claims",
+    "gaussian_evidence",
+    "judge",
+    "language_claims",
+    "language_evidence",
+    "mixture_claims",
+    "mixture_evidence",
+    "numbers",
+    "profile",
+    "scorecard",
+    "vae_claims",
+    "vae_evidence",
+]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from components.scorecard.claims import Claim
-from components.scorecard.verdict import Estimate, Verdict, estimate, seeds_needed, verdicts
+from components.scorecard.verdict import Estimate, Verdict, above_nought, nought, seeds_needed, verdicts
 
 NOT_ASKED = "cannot be asked here"
 """The study did not run what it takes, or its numbers have no such ratio."""
@@ -15,12 +15,14 @@ NOT_ASKED = "cannot be asked here"
 def scorecard(claims: Sequence[Claim]) -> pd.DataFrame:
     """A row a claim: claim, conditions, seeds, agree, estimate, low, high, unit, verdict, seeds_needed, definition.
 
-    `agree`: seeds whose own difference is above nought. `low` and `high`: the 95 % interval of the mean over seeds, not
-    corrected for the number of claims, as the verdict is; nan with one seed. `seeds_needed`: what would make a verdict of
-    "cannot tell" into a firm one (nan otherwise, and where that cannot be said).
+    `agree`: seeds whose own difference is as the claim says: above nought, or within the margin. `low` and `high`: the 95 %
+    interval of the mean over seeds, not corrected for the number of claims, as the verdict is; nan with one seed.
+    `seeds_needed`: what would make a verdict of "cannot tell" into a firm one (nan otherwise, and where that cannot be said).
     """
     asked = [claim for claim in claims if claim.differences]
-    found = [estimate(list(claim.differences.values()), claim.smallest) for claim in asked]
+    found = [
+        (nought if claim.equality else above_nought)([*claim.differences.values()], claim.smallest) for claim in asked
+    ]
     tests = max(sum(one.seeds > 1 for one in found), 1)
     judged = iter(zip(found, verdicts(found), strict=True))
     return pd.DataFrame(
@@ -39,7 +41,9 @@ def _row(claim: Claim, found: Estimate, verdict: Verdict, tests: int) -> dict[st
     return {
         **_said(claim),
         "seeds": found.seeds,
-        "agree": sum(value > 0 for value in claim.differences.values()),
+        "agree": sum(
+            abs(value) < claim.smallest if claim.equality else value > 0 for value in claim.differences.values()
+        ),
         "estimate": found.mean,
         "low": found.low,
         "high": found.high,

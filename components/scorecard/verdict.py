@@ -2,9 +2,15 @@
 
 A claim says that a difference is above nought, and names the smallest that would be worth speaking of. Each seed gives
 one difference, of two chains or two generations that share its randomness. Two one-sided tests are asked of every
-claim, Student's of the mean over seeds: is it above nought? Is it below the smallest worth speaking of? Either's
-answers are corrected for the number of claims (Holm 1979), so that all verdicts of a study are right together at the
-level stated, and with a single claim the verdict is what its 95 % interval shows.
+claim, Student's of the mean over seeds: is it above nought? Is it below the smallest worth speaking of?
+
+A claim of equality (with theory) says that a difference is nought, and names the margin within which that is as good as
+true. It holds where two one-sided tests both say that the mean lies within the margin (Schuirmann 1987), which a 95 %
+interval within the margin shows: that no difference was found is no proof of none.
+
+The p of all claims that hold, and of all that do not, are corrected for the number of claims (Holm 1979), so that all
+verdicts of a study are right together at the level stated. With a single claim the verdict is what its 95 % interval
+shows; only that equality does not hold wants one of 97.5 %, since two sides can say so.
 
 Student's and not a bootstrap: over three to five seeds the percentile bootstrap holds the truth far less often than it says
 (`tests/test_verdict.py` counts), and an exact sign test cannot come under 1 in 8 to 1 in 32.
@@ -35,39 +41,80 @@ class Verdict(StrEnum):
 class Estimate:
     """A mean over seeds with its 95 % interval, and the p of the two questions; nan with fewer than two seeds.
 
-    `above`: p of "the mean is not above nought"; `below`: p of "the mean is not below the smallest worth speaking of".
+    `holds`: p of "the claim does not hold"; `fails`: p of "it does", by as much as is worth speaking of. `distances`: how far
+    the mean lies from what the verdict that is sooner reached has to rule out; `sides`: how many ways there are to that one.
     """
 
     mean: float
     deviation: float
     low: float
     high: float
-    above: float
-    below: float
+    holds: float
+    fails: float
+    seeds: int
+    distances: tuple[float, ...] = ()
+    sides: int = 1
+
+
+def above_nought(differences: Sequence[float], smallest: float) -> Estimate:
+    """Student's interval and tests of paired differences, one a seed, that are claimed to be above nought."""
+    student = _Student.of(differences)
+    holds, fails = student.p_above(0.0), student.p_below(smallest)
+    return student.estimate(holds, fails, (max(student.mean, smallest - student.mean),))
+
+
+def nought(differences: Sequence[float], margin: float) -> Estimate:
+    """The same of differences that are claimed to be nought, to within `margin`."""
+    student = _Student.of(differences)
+    holds = max(student.p_above(-margin), student.p_below(margin))
+    fails = min(2 * min(student.p_above(margin), student.p_below(-margin)), 1.0)
+    if abs(student.mean) < margin:
+        return student.estimate(holds, fails, (margin - student.mean, margin + student.mean))
+    return student.estimate(holds, fails, (abs(student.mean) - margin,), sides=2)
+
+
+@dataclass(frozen=True)
+class _Student:
+    """What seeds say of a mean; where none differs from another, Student's test has no answer, but the number has."""
+
+    mean: float
+    deviation: float
     seeds: int
 
+    @classmethod
+    def of(cls, differences: Sequence[float]) -> "_Student":
+        values = np.asarray(differences, float)
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return cls(float(values.mean()), deviation, len(values))
 
-def estimate(differences: Sequence[float], smallest: float) -> Estimate:
-    """Student's interval and tests of paired differences, one a seed."""
-    values = np.asarray(differences, float)
-    mean, seeds = float(values.mean()), len(values)
-    if seeds < 2:
-        return Estimate(mean, math.nan, math.nan, math.nan, math.nan, math.nan, seeds)
-    deviation = float(values.std(ddof=1))
-    if deviation == 0:  # Student's test has no answer; a difference that no seed changes has one
-        return Estimate(mean, 0.0, mean, mean, float(mean <= 0), float(mean >= smallest), seeds)
-    error, freedom = deviation / math.sqrt(seeds), seeds - 1
-    arm = float(stdtrit(freedom, 1 - LEVEL)) * error
-    above, below = (float(stdtr(freedom, at)) for at in (-mean / error, (mean - smallest) / error))
-    return Estimate(mean, deviation, mean - arm, mean + arm, above, below, seeds)
+    def p_above(self, bound: float) -> float:
+        """p of "the mean is not above `bound`"."""
+        if self.deviation == 0:
+            return float(self.mean <= bound)
+        return float(stdtr(self.seeds - 1, (bound - self.mean) / self._error)) if self.seeds > 1 else math.nan
+
+    def p_below(self, bound: float) -> float:
+        """p of "the mean is not below `bound`"."""
+        if self.deviation == 0:
+            return float(self.mean >= bound)
+        return float(stdtr(self.seeds - 1, (self.mean - bound) / self._error)) if self.seeds > 1 else math.nan
+
+    def estimate(self, holds: float, fails: float, distances: tuple[float, ...], sides: int = 1) -> Estimate:
+        arm = float(stdtrit(self.seeds - 1, 1 - LEVEL)) * self._error if self.seeds > 1 else math.nan
+        interval = self.mean - arm, self.mean + arm
+        return Estimate(self.mean, self.deviation, *interval, holds, fails, self.seeds, distances, sides)
+
+    @property
+    def _error(self) -> float:
+        return self.deviation / math.sqrt(self.seeds)
 
 
 def verdicts(estimates: Sequence[Estimate]) -> list[Verdict]:
     """Of claims that are judged together. Those of one seed are no test, and correct for nothing."""
-    above, below = (holm([getattr(one, side) for one in estimates]) for side in ("above", "below"))
+    holds, fails = (holm([getattr(one, side) for one in estimates]) for side in ("holds", "fails"))
     return [
         Verdict.HOLDS if yes < LEVEL else Verdict.NOT if no < LEVEL else Verdict.UNKNOWN
-        for yes, no in zip(above, below, strict=True)
+        for yes, no in zip(holds, fails, strict=True)
     ]
 
 
@@ -86,15 +133,15 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def seeds_needed(found: Estimate, claims: int) -> int | None:
-    """How many seeds would decide: `holds here` four times in five if the difference is what it was here, or a `does not`.
+    """How many seeds would decide, four times in five, if the mean and the deviation are what they were here.
 
-    Reckoned with the deviation found here, at the level of the strictest of `claims` tests; nothing with one seed, and where
-    a thousand would not do.
+    At the level of the strictest of `claims` tests; nothing with one seed, where a thousand would not do, and where the mean
+    is just what would have to be ruled out.
     """
-    if math.isnan(found.deviation) or found.deviation == 0 or found.mean == 0:
+    if math.isnan(found.deviation) or found.deviation == 0 or min(found.distances) <= 0:
         return None
-    effect = abs(found.mean) / found.deviation
     counts = np.arange(2, MOST_SEEDS + 1)
-    critical = stdtrit(counts - 1, 1 - LEVEL / claims)
-    enough = counts[nct.sf(critical, counts - 1, effect * np.sqrt(counts)) >= POWER]
+    critical = stdtrit(counts - 1, 1 - LEVEL / claims / found.sides)
+    missed = [nct.cdf(critical, counts - 1, far / found.deviation * np.sqrt(counts)) for far in found.distances]
+    enough = counts[np.sum(missed, axis=0) <= 1 - POWER]
     return int(enough[0]) if len(enough) else None

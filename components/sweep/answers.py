@@ -4,16 +4,14 @@ import math
 
 import pandas as pd
 
+from components.measures.risk import Risk
 from components.sweep.curve import Curve, Estimate
-from components.sweep.objectives import Measure
 
 KEPT = 0.1
 """The paper's real fraction."""
 
 
-def answers(
-    curve: Curve | None, measure: Measure, threshold: float, generations: int, searched: bool = True
-) -> list[str]:
+def answers(curve: Curve | None, risk: Risk, threshold: float, generations: int, searched: bool = True) -> list[str]:
     """What a person asked: how much is lost, what a tenth of real data is worth, how much is enough, what epochs do.
 
     `searched`: whether the real fraction was.
@@ -33,9 +31,9 @@ def answers(
     kept = lost.value - gain.value
     behind = f"{len(curve.seeds)} seeds, {curve.trials} trials"
     found = [
-        f"Without real data, {generations} generations{epochs} lose {_words(lost, behind)} nats{_times(measure, lost.value)}.",
+        f"Without real data, {generations} generations{epochs} lose {_words(lost, behind)} nats{_times(risk, lost.value)}.",
         f"Keeping {KEPT:.0%} real data {'lowers' if gain.value > 0 else 'raises'} that loss by "
-        f"{_words(gain, behind)} nats{_to(measure, kept)}{_unsure(gain)}.",
+        f"{_words(gain, behind)} nats{_to(risk, kept)}{_unsure(gain)}.",
         f"The least real fraction that keeps collapse under {threshold:g} is {_words(least, behind)}.",
     ]
     if not math.isnan(curve.epochs):
@@ -98,9 +96,9 @@ def _unsure(estimate: Estimate) -> str:
     return "; the interval holds 0, so this is no finding" if estimate.low <= 0 <= estimate.high else ""
 
 
-def _times(measure: Measure, lost: float) -> str:
-    return f": {measure.name} rises {math.exp(lost):.3g}-fold" if not measure.in_nats else ""
+def _times(risk: Risk, lost: float) -> str:
+    return f": {risk.name} rises {math.exp(lost):.3g}-fold" if not risk.in_nats else ""
 
 
-def _to(measure: Measure, kept: float) -> str:
-    return f", to {math.exp(kept):.3g}-fold" if not measure.in_nats else ""
+def _to(risk: Risk, kept: float) -> str:
+    return f", to {math.exp(kept):.3g}-fold" if not risk.in_nats else ""

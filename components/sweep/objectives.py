@@ -7,33 +7,10 @@ the perplexity rose.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from components.measures.risk import RISKS
 from components.recursion.records import Generation
 
-
-@dataclass(frozen=True)
-class Measure:
-    """A family's error on real data. `in_nats`: it is a log already, so collapse is its difference."""
-
-    metric: str
-    name: str
-    in_nats: bool = False
-
-    def lost(self, before: float, after: float) -> float:
-        """How much worse an error is than generation 0's, as a log; infinite where it came from nothing."""
-        if self.in_nats:
-            return after - before
-        return math.log(after / before) if before > 0 and after > 0 else math.inf
-
-
-MEASURES: Mapping[str, Measure] = {
-    "language": Measure("test/perplexity", "test perplexity"),
-    "vae": Measure("test/negative_elbo", "negative ELBO of test images", in_nats=True),
-    "gaussian": Measure("wasserstein2_squared/mean", "squared Wasserstein-2 distance"),
-    "discrete": Measure("total_variation/mean", "total variation"),
-    "mixture": Measure("squared_l2/median", "squared L2 distance"),
-}
 TIMED = ("language", "vae")
 """Families whose phases are timed; the others' chains take milliseconds, thousands of them at once."""
 REAL_DATA = {"language": "tokens", "vae": "images", "gaussian": "rows", "discrete": "rows", "mixture": "rows"}
@@ -54,10 +31,10 @@ def numbers(chains: Sequence[Sequence[Generation]], block: int) -> dict[str, flo
         chains: the generations of every seed's chain, as many for each.
         block: pieces of real data a row: tokens of a block, 1 for other families.
     """
-    measure, seeds = MEASURES[chains[0][0].chain.family], len(chains)
-    error = measure.metric
+    risk, seeds = RISKS[chains[0][0].chain.family], len(chains)
+    error = risk.metric
     return {
-        "collapse": sum(measure.lost(one[0].metrics[error], one[-1].metrics[error]) for one in chains) / seeds,
+        "collapse": sum(risk.lost(one[0].metrics[error], one[-1].metrics[error]) for one in chains) / seeds,
         "cost": sum(block * real_rows(one[: end + 1]) for one in chains for end in range(1, len(one))) / seeds,
         "seconds": sum(seconds(generation) for one in chains for generation in one),
         **{f"error/{one[-1].chain.seed}": one[-1].metrics[error] for one in chains},

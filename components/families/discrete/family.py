@@ -85,7 +85,7 @@ class DiscreteFamily:
         return {"synthetic/rows": self.rows}
 
     def measure(
-        self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
+        self, fitted: Arrays, sampled: Arrays, origin: Origin[Arrays], out: Arrays, step: Step
     ) -> dict[str, float]:
         """How much of the truth every chain's model still holds, as mean and quantiles over chains.
 

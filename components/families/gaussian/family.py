@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from components.families.gaussian import statistics
 from components.families.gaussian.rows import standard_normal
@@ -21,7 +22,10 @@ from components.regimes import Regime, distinct
 VALUES_AT_ONCE = 2**17
 """Rows computed together: their arrays stay in a core's second-level cache."""
 
-FORMAT = 2
+TAIL = 0.01
+"""The truth's mass on either side of its middle 99 %, together."""
+
+FORMAT = 3
 """To be raised with any change of the code that changes a chain's numbers: what an older version left is not taken then."""
 
 
@@ -93,12 +97,13 @@ class GaussianFamily:
         return {"synthetic/rows": self.rows_of(step.generation + 1)}
 
     def measure(
-        self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
+        self, fitted: Arrays, sampled: Arrays, origin: Origin[Arrays], out: Arrays, step: Step
     ) -> dict[str, float]:
         """Distance of every chain's model to the truth, over chains (figures of the section).
 
         As mean and quantiles `mean_error` |mu - mu_hat|, `deviation_error` |sigma - sigma_hat| and `deviation` sigma_hat,
-        in more dimensions the norm of the principal deviations' errors and their geometric mean. As mean alone
+        in more dimensions the norm of the principal deviations' errors and their geometric mean. As mean and median, in
+        one dimension, `tail`, a model's mass where the truth has its outer 1 %. As mean alone
         `wasserstein2_squared`, both errors' squares, which is W2^2 to the standard normal; `variance_of_samples` Var(X^n)
         over all chains.
         """
@@ -114,7 +119,12 @@ class GaussianFamily:
             "wasserstein2_squared/mean": float(risk.mean()),
             "wasserstein2_squared/standard_error": float(risk.std(ddof=1) / np.sqrt(self.chains)),
             "variance_of_samples": float(((principal**2).sum(axis=0) + mean_error**2).mean() / self.dimensions),
+            **(self._of_tail(mean[0], deviation) if self.dimensions == 1 else {}),
         }
+
+    def _of_tail(self, mean: np.ndarray, deviation: np.ndarray) -> dict[str, float]:
+        tail = tail_mass(mean, deviation)
+        return {"tail/mean": float(tail.mean()), "tail/median": float(np.median(tail))}
 
     def _keep_real(
         self, fraction: float, pool: Pool[Arrays], out: Arrays, step: Step, random: np.random.Generator
@@ -181,6 +191,13 @@ class GaussianFamily:
 def _norm(values: np.ndarray) -> np.ndarray:
     """Of vectors (d, chains)."""
     return np.abs(values[0]) if len(values) == 1 else np.sqrt((values**2).sum(axis=0))
+
+
+def tail_mass(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Of one-dimensional models (chains,), the mass outside the middle 99 % of the standard normal."""
+    edge = ndtri(1 - TAIL / 2)
+    with np.errstate(divide="ignore"):  # a deviation of nought: all mass is on one side of an edge
+        return ndtr((-edge - mean) / deviation) + ndtr((mean - edge) / deviation)
 
 
 def _singular_values(factor: np.ndarray) -> np.ndarray:

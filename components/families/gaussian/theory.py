@@ -6,6 +6,11 @@ import numpy as np
 from scipy.special import digamma
 
 
+def sample_sizes(rows: int, growth: float, generations: int) -> np.ndarray:
+    """Rows that generations 0, 1, ... (generations,) are fitted on: round(rows (i + 1)^growth); exact for `replace`."""
+    return np.round(rows * np.arange(1, generations + 1) ** growth)
+
+
 def wasserstein2_squared(rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """E[W2^2] of generations 0, 1, ..., each fitted on `rows` (generations,) draws from the one before; sigma = 1.
 

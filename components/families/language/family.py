@@ -6,7 +6,7 @@ blocks, rank 0 puts the shares together and writes them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,16 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.fitting import train_model, validation_loss_of
-from components.families.language.perplexity import perplexity, sequence_losses, sequence_perplexity, token_losses
+from components.families.language.measuring import of_samples, of_scores, of_test, scores_table
+from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
-from components.measures.diversity import (
-    compression_ratio,
-    distinct_n,
-    distinct_n_per_sequence,
-    ngram_entropy,
-    repetition_4,
-    share_found,
-    vocabulary_coverage,
-)
-from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
 from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
 
-FORMATS = {"fit": 1, "sample": 1, "measure": 2}
+FORMATS = {"fit": 1, "sample": 1, "measure": 3}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 
 
@@ -191,7 +182,7 @@ class LanguageFamily:
             written = _likeliest(tokens, scores, origin.generation0)
         if self.selection.by_surprise:
             judge = fitted if self.selection.judge == "own" else origin.generation0
-            written["surprise"] = sequence_losses(_losses_under(judge / "model", written["tokens"]))
+            written["surprise"] = sequence_losses(token_losses(_model(judge), written["tokens"]))
         parts = gathered(written, peers)
         if parts is None:
             return {}
@@ -232,60 +223,43 @@ class LanguageFamily:
         tokens = parquet.read_table(sampled / "synthetic.parquet", columns=["tokens"])["tokens"].combine_chunks()
         return tokens.flatten().to_numpy().reshape(len(tokens), -1)
 
-    def measure(self, fitted: Path, sampled: Path, generation0: Path, out: Path, step: Step) -> dict[str, float]:
-        """Perplexity of the real test split under this model, and of its samples under generation 0 (figures 10 and 11).
+    def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
+        """How this model foresees the real test split, and generation 0 its samples (figures 10 and 11); what the samples are.
 
         Raises:
             GuardFailure: generation 0 is no better than the weights it started from.
         """
-        if fitted == generation0:
+        first = fitted == origin.generation0
+        if first:
             _guard_generation0(fitted)
-        sets = {"test": (fitted, self.corpus.test), "synthetic": (generation0, self.samples(sampled))}
-        if fitted == generation0:
-            sets["real"] = (generation0, self.corpus.train)
-        peers = step.peers
-        total, seen = sum(len(blocks[peers.share(len(blocks))]) for _, blocks in sets.values()), 0
-        losses: dict[str, np.ndarray] = {}
-        for name, (folder, blocks) in sets.items():
-            part = blocks[peers.share(len(blocks))]
-            losses[name] = _losses_under(folder / "model", part, _further(step.progress, seen, total))
-            seen += len(part)
-        parts = gathered(losses, peers)
+        peers, synthetic = step.peers, self.samples(sampled)
+        shares = {
+            name: blocks[peers.share(len(blocks))]
+            for name, blocks in {"test": self.corpus.test, "synthetic": synthetic, "real": self.corpus.train}.items()
+            if first or name != "real"
+        }
+        found: dict[str, np.ndarray] = {}
+        total, seen = sum(map(len, shares.values())), 0
+        for name, blocks in shares.items():
+            tell = _further(step.progress, seen, total)
+            if name == "test":
+                found |= vars(token_predictions(_model(fitted), blocks, progress=tell))
+            else:
+                found[name] = token_losses(_model(origin.generation0), blocks, progress=tell)
+            seen += len(blocks)
+        parts = gathered(found, peers)
         if parts is None:
             return {}
-        scores = pd.concat(_scores(name, parts[name]) for name in sets)
-        scores.to_parquet(out / "scores.parquet", index=False)
+        test = Predictions(**{each.name: parts.pop(each.name) for each in fields(Predictions)})
+        scores_table({"test": test.losses, **parts}).to_parquet(out / "scores.parquet", index=False)
         texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
-        return self._metrics(parts["test"], scores, sets["synthetic"][1], texts)
-
-    def _metrics(
-        self, test: np.ndarray, scores: pd.DataFrame, synthetic: np.ndarray, texts: list[str]
-    ) -> dict[str, float]:
-        under_generation0 = scores.loc[scores["set"] == "synthetic", "perplexity"]
-        mean, deviation = sequence_perplexity(test)
-        real, zipf = self.corpus.train, zipf_exponent(synthetic)
-        found = {
-            "test/perplexity": perplexity(test, self.corpus.test),
-            "test/perplexity_without_separator": perplexity(test, self.corpus.test, self.corpus.separator),
-            "test/sequence_perplexity_mean": mean,
-            "test/sequence_perplexity_std": deviation,
-            "synthetic/perplexity_under_generation0_mean": float(under_generation0.mean()),
-            "synthetic/perplexity_under_generation0_median": float(under_generation0.median()),
-            "synthetic/perplexity_under_generation0_p99": float(under_generation0.quantile(0.99)),
-            **{f"synthetic/distinct_{n}": distinct_n(synthetic, n) for n in (1, 2, 3)},
-            **{f"synthetic/distinct_{n}_per_sequence": distinct_n_per_sequence(synthetic, n) for n in (1, 2, 3)},
-            "synthetic/repetition_4": repetition_4(synthetic),
-            "synthetic/compression_ratio": compression_ratio(texts),
-            **{f"synthetic/entropy_{n}": ngram_entropy(synthetic, n) for n in (1, 2)},
-            "synthetic/vocabulary_coverage": vocabulary_coverage(synthetic, real),
-            "synthetic/rare_token_mass": rare_token_mass(synthetic, real),
-            **{f"synthetic/kl_real_{n}": kl_to_real(synthetic, real, n) for n in (1, 2)},
-            "synthetic/zipf_exponent": zipf.exponent,
-            "synthetic/zipf_exponent_low": zipf.low,
-            "synthetic/zipf_exponent_high": zipf.high,
-            "synthetic/found_in_real_8": share_found(synthetic, real, 8),
+        training = self._training(origin.composed, origin.pool)
+        measured = {
+            **of_test(test, self.corpus.test, self.corpus.separator),
+            **of_scores(parts["synthetic"]),
+            **of_samples(synthetic, texts, self.corpus.train, training),
         }
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+        return {name: value for name, value in measured.items() if not math.isnan(value)}
 
     def _guard_blocks(self, tokens: np.ndarray, rows: int) -> None:
         wanted = (rows, self.real().shape[1])
@@ -305,7 +279,7 @@ def chosen_prompts(there: int, wanted: int, random: np.random.Generator) -> np.n
 def _likeliest(tokens: np.ndarray, scores: np.ndarray, generation0: Path) -> dict[str, np.ndarray]:
     """Of the candidates (n, candidates, length) for each prompt the one that generation 0 is least surprised by."""
     count, candidates, length = tokens.shape
-    losses = _losses_under(generation0 / "model", tokens.reshape(-1, length))
+    losses = token_losses(_model(generation0), tokens.reshape(-1, length))
     best = sequence_losses(losses).reshape(count, candidates).argmin(1)
     first = np.arange(count)
     return {"tokens": tokens[first, best], "score": scores[first, best]}
@@ -319,16 +293,9 @@ def gathered(part: Mapping[str, np.ndarray], peers: Peers) -> dict[str, np.ndarr
     return {key: np.concatenate([one[key] for one in parts]) for key in part}
 
 
-def _losses_under(folder: Path, blocks: np.ndarray, progress: Progress = lambda done, total: None) -> np.ndarray:
-    """Token losses under a saved model, which is gone from memory before the next one is loaded."""
-    return token_losses(opt.load(folder).to(device()).eval(), blocks, progress=progress)
-
-
-def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:
-    mean = sequence_losses(losses)
-    return pd.DataFrame(
-        {"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)}
-    )
+def _model(fitted: Path) -> OPTForCausalLM:
+    """A fit's model, to be asked; who holds it no longer than one set of blocks has one in memory at a time."""
+    return opt.load(fitted / "model").to(device()).eval()
 
 
 def _guard_generation0(fitted: Path) -> None:

@@ -118,16 +118,32 @@ def losses(logits: Tensor, targets: Tensor, *, gradient: bool = False) -> Tensor
         targets: int64 (rows,).
         gradient: turn the logits into the gradient of the losses' sum.
     """
+    return _by_rows("losses", logits, targets, torch.empty(len(logits), dtype=torch.float32), gradient)
+
+
+def predictions(logits: Tensor, targets: Tensor) -> Tensor:
+    """What logits (rows, vocabulary) say of one token a row, float32 (rows, 4).
+
+    Its negative log-likelihood, which is `losses`', the probability of the likeliest token, whether (1 or 0) that is the token,
+    and the entropy in nats.
+
+    Args:
+        targets: int64 (rows,).
+    """
+    return _by_rows("predictions", logits, targets, torch.empty(len(logits), 4, dtype=torch.float32))
+
+
+def _by_rows(name: str, logits: Tensor, targets: Tensor, out: Tensor, *options: bool) -> Tensor:
+    """Call a kernel on rows of logits (rows, vocabulary) with a target each, by as many threads as torch has; returns `out`."""
     rows, size = logits.shape
     targets = targets.contiguous()
     assert logits.is_contiguous()
     assert targets.dtype == torch.int64
-    out = torch.empty(rows, dtype=torch.float32)
-    call = _function("losses", logits.dtype)
+    call = _function(name, logits.dtype)
 
     def work(part: slice) -> None:
         pointers = [tensor[part].data_ptr() for tensor in (logits, targets, out)]
-        call(*pointers, len(out[part]), size, gradient)
+        call(*pointers, len(out[part]), size, *options)
 
     threads = torch.get_num_threads() if logits.numel() > ALONE else 1
     edges = [rows * thread // threads for thread in range(threads + 1)]
@@ -168,6 +184,7 @@ SIGNATURES = {
     "best": [_POINTER, _POINTER, _INTEGER, _POINTER, _INTEGER, _INTEGER, _FLOAT, _INTEGER, _POINTER, _POINTER]
     + [_INTEGER] * 2,
     "losses": [_POINTER] * 3 + [_INTEGER] * 2 + [ctypes.c_bool],
+    "predictions": [_POINTER] * 3 + [_INTEGER] * 2,
 }
 
 

@@ -5,6 +5,7 @@ writes them, their logarithms, their gradient, and in bf16 a copy of each; here 
 into the gradient in place, and used up (as Liger's fused linear cross-entropy does, Hsu et al. 2024, arXiv 2410.10989).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,17 +30,18 @@ class Objective(nn.Module):
         if model.device.type == "cpu":
             model.set_attn_implementation("eager")  # torch's fused one takes three times as long, backward in bf16
 
-    def forward(self, ids: Tensor, each: bool = False) -> Tensor:
+    def forward(self, ids: Tensor, each: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None) -> Tensor:
         """Nats of every token but the first of each block, given the block's tokens before it.
 
         Args:
             ids: int64 (n, length).
-            each: every token's, (n, length - 1), without a gradient, instead of their sum.
+            each: `each_loss` for every token's, (n, length - 1), without a gradient, instead of their sum; `each_prediction` for
+                four numbers of every token, (n, length - 1, 4).
         """
         hidden = self.model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
         weight, targets = self.model.lm_head.weight, ids[:, 1:].flatten()
         if each:
-            return each_loss(hidden, weight, targets).view(len(ids), -1)
+            return each(hidden, weight, targets).unflatten(0, (len(ids), -1))
         return summed_loss(hidden, weight, targets)
 
 
@@ -48,6 +50,18 @@ def each_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropies, float32 (rows,), of targets under logits hidden (rows, size) x weight^T (vocabulary, size)."""
     parts = zip(hidden.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True)
     return torch.cat([functional.cross_entropy((h @ weight.T).float(), t, reduction="none") for h, t in parts])
+
+
+@torch.no_grad()
+def each_prediction(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """What logits hidden x weight^T say of each row's target, float32 (rows, 4): see `kernels.predictions`."""
+    parts = []
+    for rows, of_rows in zip(hidden.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True):
+        logs = functional.log_softmax((rows @ weight.T).float(), -1)
+        chosen, best = logs.gather(-1, of_rows[:, None])[:, 0], logs.amax(-1)
+        entropy = -(logs.exp() * logs).sum(-1)
+        parts.append(torch.stack([-chosen, best.exp(), (chosen == best).float(), entropy], dim=-1))
+    return torch.cat(parts)
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -7,24 +7,41 @@ perplexity; here every token weighs the same, and deviations are taken over sequ
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import OPTForCausalLM
 
 from components.families.language import kernels
 from components.families.language.network import Network, causal, side_by_side
-from components.families.language.objective import Objective
+from components.families.language.objective import Objective, each_loss, each_prediction
 
 LOGITS_AT_ONCE = 2**22
 """Held by a thread on a CPU: 16 MiB in fp32, which its caches can hold, 1.3 times as fast as 256 MiB."""
 TOKENS_AT_ONCE = {"cpu": 2**11, "cuda": 2**15}
 
+Progress = Callable[[int, int], None]
+OfLogits = Callable[[Tensor, Tensor], Tensor]
+OfHidden = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-def token_losses(
-    model: nn.Module, blocks: np.ndarray, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> np.ndarray:
+
+@dataclass(frozen=True)
+class Predictions:
+    """How a model foresees every token but the first of each block, given the block's tokens before it; (n, length - 1) each.
+
+    `losses` in nats as `token_losses` has them; `confidence`, the probability of the token that it holds for likeliest;
+    `correct`, whether that one comes; `entropy` of the next token's distribution, in nats.
+    """
+
+    losses: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    entropy: np.ndarray
+
+
+def token_losses(model: nn.Module, blocks: np.ndarray, *, progress: Progress = lambda done, total: None) -> np.ndarray:
     """Negative log-likelihood of every token but the first of each block, given the block's tokens before it.
 
     Args:
@@ -36,23 +53,38 @@ def token_losses(
     Returns:
         float32 (n, length - 1), in nats: transformers' `loss` is their mean.
     """
+    return _scored(model, blocks, progress, kernels.losses, each_loss, ())
+
+
+def token_predictions(
+    model: nn.Module, blocks: np.ndarray, *, progress: Progress = lambda done, total: None
+) -> Predictions:
+    """The losses of `token_losses`, and out of the same forward pass what else calibration asks; arguments as there."""
+    found = _scored(model, blocks, progress, kernels.predictions, each_prediction, (4,))
+    return Predictions(*np.moveaxis(found, -1, 0))
+
+
+def _scored(
+    model: nn.Module, blocks: np.ndarray, progress: Progress, kernel: OfLogits, each: OfHidden, numbers: tuple[int, ...]
+) -> np.ndarray:
+    """So many numbers of every token but the first, float32 (n, length - 1, *numbers): by a kernel on logits, or without."""
     first = next(model.parameters())
     if not isinstance(model, OPTForCausalLM):
-        batches = _by_objective(model, blocks, first.device)
+        batches = _by_objective(model, blocks, first.device, each)
     elif kernels.serve(first.dtype, first.device):
-        batches = _by_network(model, blocks)
+        batches = _by_network(model, blocks, kernel)
     else:
-        batches = _by_objective(Objective(model), blocks, first.device)
-    losses = np.empty((len(blocks), blocks.shape[1] - 1), np.float32)
+        batches = _by_objective(Objective(model), blocks, first.device, each)
+    scores = np.empty((len(blocks), blocks.shape[1] - 1, *numbers), np.float32)
     done = 0
     for batch in batches:
-        losses[done : done + len(batch)] = batch
+        scores[done : done + len(batch)] = batch
         done += len(batch)
         progress(done, len(blocks))
-    return losses
+    return scores
 
 
-def _by_network(model: OPTForCausalLM, blocks: np.ndarray) -> Iterator[np.ndarray]:
+def _by_network(model: OPTForCausalLM, blocks: np.ndarray, kernel: OfLogits) -> Iterator[np.ndarray]:
     """On a CPU: weights packed for it, logits a few rows at a time, each row read twice and never written again."""
     network = Network(model)
     rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
@@ -63,13 +95,15 @@ def _by_network(model: OPTForCausalLM, blocks: np.ndarray) -> Iterator[np.ndarra
         ids = torch.from_numpy(blocks[start : start + size].astype(np.int64))
         hidden = network.hidden(ids, slice(0, ids.shape[1]), causal)[:, :-1].flatten(0, 1)  # the last predicts nothing
         parts = zip(hidden.split(rows), ids[:, 1:].flatten().split(rows), strict=True)
-        losses = [kernels.losses(network.logits(part), targets) for part, targets in parts]
-        return torch.cat(losses).view(len(ids), -1).numpy()
+        scores = [kernel(network.logits(part), targets) for part, targets in parts]
+        return torch.cat(scores).unflatten(0, (len(ids), -1)).numpy()
 
     return side_by_side(score, range(0, len(blocks), size), network.device)
 
 
-def _by_objective(objective: nn.Module, blocks: np.ndarray, device: torch.device) -> Iterator[np.ndarray]:
+def _by_objective(
+    objective: nn.Module, blocks: np.ndarray, device: torch.device, each: OfHidden
+) -> Iterator[np.ndarray]:
     """By the model's own forward pass, anywhere."""
     size = max(1, TOKENS_AT_ONCE[device.type] // blocks.shape[1])
     training = objective.training
@@ -79,8 +113,8 @@ def _by_objective(objective: nn.Module, blocks: np.ndarray, device: torch.device
             # No inference mode: a ZeRO-3 engine gathers weights in its forward, and they must stay usable for training.
             with torch.no_grad():
                 ids = torch.from_numpy(blocks[start : start + size].astype(np.int64)).to(device)
-                losses = objective(ids, each=True)
-            yield losses.cpu().numpy()
+                scores = objective(ids, each=each)
+            yield scores.cpu().numpy()
     finally:
         objective.train(training)
 

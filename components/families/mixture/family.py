@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import chdtri
 
 from components.families.mixture import em
 from components.families.mixture.mixture import Mixture, draw, moments, squared_l2
@@ -18,7 +19,10 @@ from components.recursion.rows import appended
 from components.regimes import Regime, distinct
 from components.store import identity
 
-FORMAT = 2
+TAIL = 0.01
+"""Share of a unit Gaussian's draws that lie further from its centre than what counts as the tail."""
+
+FORMAT = 3
 """To be raised with any change of the code that changes a chain's numbers: what an older version left is not taken then."""
 
 
@@ -98,20 +102,24 @@ class MixtureFamily:
         return {"synthetic/rows": self.rows}
 
     def measure(
-        self, fitted: Arrays, sampled: Arrays, generation0: Arrays, out: Arrays, step: Step
+        self, fitted: Arrays, sampled: Arrays, origin: Origin[Arrays], out: Arrays, step: Step
     ) -> dict[str, float]:
         """Distance of every chain's model to the truth, as mean and quantiles over chains (figure 7 and the L2 figure).
 
         `squared_l2` the integral of (p - q)^2; `deviation` the geometric mean of the whole mixture's principal
-        deviations; `apart`, with two components or more, the distance of the two nearest means in units of the
-        components' root mean square deviation.
+        deviations; `tail` the share of the samples that lie further from the nearest true centre than 1 % of a unit Gaussian's
+        draws would; `apart`, with two components or more, the distance of the two nearest means in units of the components'
+        root mean square deviation.
         """
         model = Mixture.of(fitted)
         dimensions = model.means.shape[-1]
         _, covariance = moments(model)
+        tail = tail_share(sampled["rows"], np.array(self.centres))
         numbers = {
             **spread("squared_l2", squared_l2(model, self.truth().repeated(self.chains))),
             **spread("deviation", np.linalg.det(covariance) ** (1 / (2 * dimensions))),
+            "tail/mean": float(tail.mean()),
+            "tail/median": float(np.median(tail)),
         }
         if model.means.shape[1] > 1:
             numbers |= spread("apart", _apart(model))
@@ -122,6 +130,12 @@ def _picked(rows: np.ndarray, size: int, random: np.random.Generator) -> np.ndar
     """`size` different rows of each chain."""
     chosen = distinct(rows.shape[1], size, len(rows), random)
     return np.take_along_axis(rows, chosen[..., None], axis=1)
+
+
+def tail_share(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Share of each chain's rows (chains, n, d) in the tail of unit Gaussians at `centres` (K, d); (chains,)."""
+    nearest = np.min([((rows - centre) ** 2).sum(axis=-1) for centre in centres], axis=0)
+    return (nearest > chdtri(rows.shape[-1], TAIL)).mean(axis=1)
 
 
 def _apart(model: Mixture) -> np.ndarray:

@@ -141,7 +141,7 @@ class VaeFamily:
         pixels = parquet.read_table(sampled / "synthetic.parquet")["pixels"].combine_chunks()
         return pixels.flatten().to_numpy().reshape(len(pixels), *self.real["train"].shape[1:])
 
-    def measure(self, fitted: Path, sampled: Path, generation0: Path, out: Path, step: Step) -> dict[str, float]:
+    def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
         """Real test images under this model, its images under generation 0's; writes `scores.parquet`.
 
         `latent_spread` is the standard deviation over all latents of all images that generation 0's encoder gives: by it the
@@ -151,11 +151,11 @@ class VaeFamily:
             GuardFailure: generation 0 is no better at the test images than random weights.
         """
         random = torch.Generator().manual_seed(int(step.random.generate_state(1)[0]))
-        model, first = (vae.load(folder / "model") for folder in (fitted, generation0))
+        model, first = (vae.load(folder / "model") for folder in (fitted, origin.generation0))
         real, synthetic = evenly(self.real["train"], SCORED), evenly(self.samples(sampled), SCORED)
         test = _scores("test", model, self.real["test"], random)
         frames = [test, _scores("synthetic", first, synthetic, random)]
-        if fitted == generation0:
+        if fitted == origin.generation0:
             untrained = vae.create(model.shape, int(step.random.generate_state(2)[1]))
             worse = _scores("untrained", untrained, self.real["test"], random)
             if not test["negative_elbo"].mean() < worse["negative_elbo"].mean():

@@ -20,6 +20,9 @@
     }                                                                                                                  \
     void losses_##NAME(T *logits, const int64_t *targets, float *out, int64_t rows, int64_t size, bool gradient) {     \
         losses(logits, targets, out, rows, size, gradient);                                                            \
+    }                                                                                                                  \
+    void predictions_##NAME(const T *logits, const int64_t *targets, float *out, int64_t rows, int64_t size) {         \
+        predictions(logits, targets, out, rows, size);                                                                 \
     }
 
 extern "C" {

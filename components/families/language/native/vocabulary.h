@@ -54,6 +54,35 @@ float normaliser(const T *row, int64_t size, float largest) {
     return float(largest + std::log(sum));
 }
 
+// Of each row four numbers: the target's negative log-likelihood (to the bit what `losses` gives), the likeliest token's
+// probability, whether the target is as likely as that, and the entropy.
+template <typename T>
+void predictions(const T *logits, const int64_t *targets, float *out, int64_t rows, int64_t size) {
+    for (int64_t number = 0; number < rows; ++number, out += 4) {
+        const T *row = logits + number * size;
+        lanes highest = lanes{} - INFINITY;
+        for (int64_t start = 0; start < size; start += BLOCK)
+            highest = larger(highest, largest_of(block_of(row, start, size)));
+        const float largest = maximum(highest);
+        double sum = 0, weighted = 0;
+        for (int64_t start = 0; start < size; start += BLOCK) {
+            const Block block = block_of(row, start, size);
+            lanes e[4], below[4];
+            for (int i = 0; i < 4; ++i) {
+                below[i] = larger(block.part[i] - largest, lanes{} - 87.0f);  // where `exponential` ends, also of -infinity
+                e[i] = exponential(below[i]);
+            }
+            sum += total((e[0] + e[1]) + (e[2] + e[3]));
+            weighted += total((e[0] * below[0] + e[1] * below[1]) + (e[2] * below[2] + e[3] * below[3]));
+        }
+        const float target = widen(row[targets[number]]);
+        out[0] = float(largest + std::log(sum)) - target;
+        out[1] = float(1 / sum);
+        out[2] = target == largest;
+        out[3] = float(std::log(sum) - weighted / sum);
+    }
+}
+
 // The k best tokens of each row by log-probability, best first, the first of equals; tokens seen before have theirs
 // multiplied by `penalty`. Overwrites the logits it takes.
 template <typename T>

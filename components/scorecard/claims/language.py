@@ -1,0 +1,96 @@
+"""The paper's claims about language models.
+
+Perplexities are compared by their logarithms (nats a token), so that a difference is a ratio of perplexities.
+"""
+
+from collections.abc import Iterator
+
+from components.measures.risk import RISKS
+from components.measures.tails import BEYOND
+from components.scorecard.claims.claim import ONE_PER_CENT, Claim
+from components.scorecard.claims.pairs import Settings, alike, keeping_real_data, rises_of_pairs
+from components.scorecard.numbers import Numbers, by_seed
+
+RISK = RISKS["language"]
+MEDIAN = "synthetic/perplexity_under_generation0_median"
+TAIL = "synthetic/beyond_real_p99"
+RARE, ENTROPY = "synthetic/rare_token_mass", "synthetic/entropy_1"
+RISING = "the logarithm of the test perplexity"
+NATS = "nats a token"
+
+
+def language_claims(study: Numbers) -> list[Claim]:
+    """Every claim, for every condition or pair of conditions that can be asked.
+
+    Conditions without real data that write otherwise than by beam search, or select, are remedies: they are asked only where
+    the study has nothing but them.
+    """
+    alone = study.without_real_data()
+    asked = [name for name in alone if _as_the_paper_writes(study.settings[name])] or alone
+    fined = [
+        (name, other)
+        for name in alone
+        for other in study.settings
+        if _is_penalised(study.settings[name], study.settings[other])
+    ]
+    return [
+        *(claim for name in asked for claim in _of_one(study, name)),
+        *keeping_real_data(study, RISK, RISING, NATS, ONE_PER_CENT, may_differ=None),
+        *rises_of_pairs(
+            study,
+            RISK,
+            fined,
+            lambda _: "A repetition penalty makes the rise worse",
+            f"rise of {RISING} with the penalty minus the rise without",
+            1,
+            NATS,
+            ONE_PER_CENT,
+            "no condition with a penalty beside one without",
+        ),
+    ]
+
+
+def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
+    yield Claim(
+        "Perplexity on real data rises with the generations",
+        name,
+        "logarithm of the test perplexity, last generation minus generation 0",
+        NATS,
+        ONE_PER_CENT,
+        by_seed(study.rise(name, RISK)),
+    )
+    yield Claim(
+        "Under generation 0 the bulk of what is written becomes more likely",
+        name,
+        "logarithm of the median perplexity of the samples under generation 0, generation 0's minus the last one's",
+        NATS,
+        ONE_PER_CENT,
+        by_seed(-study.change(name, MEDIAN)),
+    )
+    yield Claim(
+        "Text appears that generation 0 would hardly have written",
+        name,
+        f"share of the last generation's samples beyond the {BEYOND:.0%} quantile of real text, both under generation 0, minus "
+        f"the {1 - BEYOND:.0%} that real text has there",
+        "share of the samples",
+        (1 - BEYOND) / 10,
+        by_seed(study.at(name, TAIL) - (1 - BEYOND)),
+    )
+    yield Claim(
+        "The tail goes before the bulk",
+        name,
+        "share of the mass of rare tokens that generation 1 has lost of generation 0's, minus the same share of the entropy",
+        "share",
+        ONE_PER_CENT,
+        by_seed(study.share_lost(name, RARE, 1) - study.share_lost(name, ENTROPY, 1)),
+    )
+
+
+def _as_the_paper_writes(of: Settings) -> bool:
+    return of["sample"].get("num_beams", 0) > 1 and "selection" not in of["sample"]
+
+
+def _is_penalised(one: Settings, other: Settings) -> bool:
+    return alike(one, other, "regime", "start", "data") and (
+        other["sample"]["repetition_penalty"] > one["sample"]["repetition_penalty"] == 1.0
+    )

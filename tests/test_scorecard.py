@@ -221,6 +221,12 @@ def test_remedies_are_not_asked_what_the_paper_says_of_beam_search():
     metrics = study(conditions, dict.fromkeys(conditions, 0.2))
     asked = card_of(metrics, conditions)["conditions"]
     assert {name for name in asked if "," not in name} & set(conditions) == {"none"}
+    card = card_of(metrics, conditions)
+    remedies = card[card.index.str.startswith("Remedy")]
+    assert remedies["conditions"].tolist() == ["none, sampled", "none, greedy", "none, chosen"]
+    lessened = card_of(study(conditions, {**dict.fromkeys(conditions, 0.2), "greedy": 0.1}), conditions)
+    assert lessened.loc["Remedy greedy lessens the rise", "estimate"] == pytest.approx(0.3, abs=0.03)
+    assert lessened.loc["Remedy greedy lessens the rise", "verdict"] == "holds here"
     alone = {"sampled": sampled}
     assert card_of(study(alone, {"sampled": 0.2}), alone).loc[RISES, "conditions"] == "sampled"
 

@@ -22,8 +22,8 @@ NATS = "nats a token"
 def language_claims(study: Numbers) -> list[Claim]:
     """Every claim, for every condition or pair of conditions that can be asked.
 
-    Conditions without real data that write otherwise than by beam search, or select, are remedies: they are asked only where
-    the study has nothing but them.
+    Conditions without real data that write otherwise than by beam search, or select, are remedies: they are held against the
+    first condition that does as the paper did, and asked what it was asked only where the study has nothing but them.
     """
     alone = study.without_real_data()
     asked = [name for name in alone if _as_the_paper_writes(study.settings[name])] or alone
@@ -33,6 +33,7 @@ def language_claims(study: Numbers) -> list[Claim]:
         for other in study.settings
         if _is_penalised(study.settings[name], study.settings[other])
     ]
+    rivals = [(asked[0], other) for other in study.settings if asked and _is_remedy(study, asked[0], other)]
     return [
         *(claim for name in asked for claim in _of_one(study, name)),
         *keeping_real_data(study, RISK, RISING, NATS, ONE_PER_CENT, may_differ=None),
@@ -47,6 +48,7 @@ def language_claims(study: Numbers) -> list[Claim]:
             ONE_PER_CENT,
             "no condition with a penalty beside one without",
         ),
+        *(claim for first, other in rivals for claim in _of_remedy(study, first, other)),
     ]
 
 
@@ -88,6 +90,29 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
 
 def _as_the_paper_writes(of: Settings) -> bool:
     return of["sample"].get("num_beams", 0) > 1 and "selection" not in of["sample"]
+
+
+def _of_remedy(study: Numbers, first: str, other: str) -> Iterator[Claim]:
+    definition = f"rise of {RISING} as the paper writes minus the rise with the remedy"
+    yield from rises_of_pairs(
+        study,
+        RISK,
+        [(first, other)],
+        lambda _: f"Remedy {other} lessens the rise",
+        definition,
+        -1,
+        NATS,
+        ONE_PER_CENT,
+        "",
+    )
+
+
+def _is_remedy(study: Numbers, first: str, other: str) -> bool:
+    """Whether a condition passes on other data and is else the same; real data and penalties have claims of their own."""
+    one, two = study.settings[first], study.settings[other]
+    penalised = two["sample"]["repetition_penalty"] != one["sample"]["repetition_penalty"]
+    unlike = one["sample"] != two["sample"] and not penalised
+    return other in study.without_real_data() and unlike and alike(one, two, "start", "data", "fit")
 
 
 def _is_penalised(one: Settings, other: Settings) -> bool:

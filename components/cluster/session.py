@@ -83,10 +83,8 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     for name in ("ray", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that a token is in use is no warning
-    temporary, raylets, on_terminate = None, set[str](), signal.getsignal(signal.SIGTERM)
-    if settings.address:
-        _join(settings.address)
-    else:
+    temporary, raylets = None, set[str]()
+    if not settings.address:
         # An open Ray port is remote code execution (CVE-2023-48022). Ray guards a cluster of its own with a token; this
         # one is of this cluster alone, and kept nowhere.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -98,10 +96,11 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             os.environ.setdefault(watcher, "0")  # what they cost: docs/decisions.md
         clear_dead_sessions()
         temporary = tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=SESSIONS)
-        _start(temporary)
-        raylets = {str(child.pid) for child in psutil.Process().children() if child.name() == "raylet"}
-    signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place, which prints a stack
     try:
+        with _own_sigterm():
+            _start(temporary) if temporary else _join(str(settings.address))
+        if temporary:
+            raylets = {str(child.pid) for child in psutil.Process().children() if child.name() == "raylet"}
         now = ray.cluster_resources()
         yield Capacity(int(now.get("CPU", 0)), int(now.get("GPU", 0)), grows=settings.address is not None)
     except RayError as error:
@@ -111,6 +110,19 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
         if temporary:
             _end_workers(raylets)
             shutil.rmtree(temporary, ignore_errors=True)  # logs of a cluster that is no more
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray puts a handler in the place of ours, which prints a stack and ends the process with status 15: ours is put back, and
+    what Ray's is told until then is an interruption all the same."""
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _end_workers(raylets: Collection[str]) -> None:

@@ -54,6 +54,7 @@ class Heartbeat:
         self._begin = {"about": dict(about), "owner": own_name("study"), "started": datetime.now(UTC).isoformat()}
         self._progress: dict[str, Any] = {}
         self._beats = 0
+        self._away = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -85,8 +86,11 @@ class Heartbeat:
         now = {"beat": self._beats, "state": state, "error": error, "progress": self._progress}
         try:
             self._store.write_json(self._name, self._begin | now)
+            self._away = False
         except (StoreUnavailable, OSError) as fault:
-            logger.warning("how far the study is could not be written into the store for now: %s", fault)
+            if not self._away:  # once, each time it goes away
+                logger.warning("how far the study is cannot be written into the store for now: %s", fault)
+            self._away = True
 
 
 def read_heartbeats(store: Store) -> list[Told]:

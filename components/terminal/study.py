@@ -83,8 +83,8 @@ class StudyProgress:
         self._advance(work, now, worked=done > 0)  # at a phase's beginning, what lies before it was found in the store
         self._reached[work] = generation
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
-        now = FINISHED if generation < 0 and done == total else f"{what} {100 * done // max(total, 1)} %"
-        self._show(work, now, {"generation": generation, "phase": phase})
+        told = FINISHED if generation < 0 and done == total else f"{what} {100 * done // max(total, 1)} %"
+        self._show(work, told, {"generation": generation, "phase": phase})
 
     def finished(self, generation: Generation, found: bool = False) -> None:
         """A generation is finished, or was found in the store."""

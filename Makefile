@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: recursion sweep bench peers ui test test-slow test-faults test-kills check audit format lock clean
+.PHONY: recursion sweep bench peers ui docs test test-slow test-faults test-kills check audit format lock clean
 
 recursion: .venv/made  ## run the laptop study (P="-P name=value ..." for settings)
 	mlflow run . -e recursion --env-manager local --experiment-name recursion $(P)
@@ -22,6 +22,11 @@ peers: .venv/made  ## the other engines that `make bench` then measures too: CTr
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
+
+docs: .venv/made  ## the documentation as a site: site/index.html
+	$(BIN)/python -m pip install --quiet --requirement docs/requirements.txt
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+	@echo "file://$(CURDIR)/site/index.html"
 
 test: .venv/made  ## every quick test, on two cores
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"

@@ -13,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from components import tracking
+from components import logs, tracking
 from components.figures.report import write_report
 from components.figures.samples import Sample
 from components.figures.table import profile_table, readable, verdicts_table
 from components.recursion.records import Generation
 from components.scorecard import Judgement
 from components.store import Store
-from components.terminal import StudyProgress, console, print_table
+from components.terminal import Snapshot, StudyProgress, print_table, say
 from pipelines.outbox import Outbox
 from pipelines.scores import TIDY
 
@@ -29,7 +29,8 @@ from pipelines.scores import TIDY
 class Recorder:
     """Generations as they finish, in order within each chain, each written once.
 
-    `last`: the generation that a chain ends with. `artifacts`: a generation's own files and texts, by name.
+    `last`: the generation that a chain ends with. `artifacts`: a generation's own files and texts, by name. `told`: takes
+    how far the study is, for others.
     """
 
     study: tracking.Study
@@ -37,6 +38,7 @@ class Recorder:
     progress: StudyProgress
     last: int
     artifacts: Callable[[Generation], Mapping[str, Path | str]] = lambda generation: {}
+    told: Callable[[Snapshot], None] = lambda snapshot: None
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,7 +47,9 @@ class Recorder:
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
         """Take in what the workers sent: progress goes to the terminal, finished generations to MLflow."""
         for message in messages:
-            if generations := message.get("finished", message.get("found")):
+            if warning := message.get(logs.WORKER_MESSAGE):
+                logs.relay(warning)
+            elif generations := message.get("finished", message.get("found")):
                 new = [one for one in generations if (one.chain.identity, one.index) not in self.generations]
                 self.generations |= {(one.chain.identity, one.index): one for one in new}
                 record(self.outbox, lambda: self.study, self.store, new, self.last, self.artifacts)
@@ -54,8 +58,11 @@ class Recorder:
             elif "retry" in message:
                 name = self.progress.names[message["work"]]
                 self.progress.say(f"{name}: a worker died ({message['error']}); continuing from the store")
+            elif "failed" in message:
+                self.progress.failed(message["work"], message["failed"])
             else:
                 self.progress.at(*(message[key] for key in ("work", "generation", "phase", "done", "total")))
+        self.told(self.progress.snapshot())
         self.outbox.write()
 
     def metrics(self) -> pd.DataFrame:
@@ -117,7 +124,7 @@ class Recorder:
                 report=report,
                 summary=summary,
             )
-        console.print(f"Browse it with `make ui`: {tracking.address(self.study)}")
+        say(f"Browse it with `make ui`: {tracking.address(self.study)}")
 
     def in_order(self) -> list[Generation]:
         """What was finished, chain by chain as the study lists them."""
@@ -129,7 +136,7 @@ def _print_judgement(judged: Judgement) -> None:
     print_table("Scorecard", verdicts_table(judged.scorecard))
     print_table("Collapse profile", profile_table(judged.profile))
     if note := judged.power_note():
-        console.print(note)
+        say(note)
 
 
 def record(

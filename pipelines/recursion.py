@@ -6,7 +6,7 @@ Everything that can be wrong with the input is found before the cluster starts.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,11 +27,11 @@ from components.recursion.records import Generation
 from components.scorecard import Judgement, judge, language_claims, language_evidence, numbers
 from components.scorecard.claims import TAIL
 from components.store import Store
-from components.terminal import StudyProgress, chain_name
+from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
 from pipelines.recorder import Recorder
 from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus, print_plan
 from pipelines.scores import TIDY, read_scores, under_generation_0
-from pipelines.study import PROJECT, closing, remembered, run_command, study_identity
+from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
 
 SHOWN_PROMPTS = 8
 
@@ -54,7 +54,8 @@ def recursion(arguments: Sequence[str]) -> None:
         return
     store.check_room(plan.bytes)
     identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
-    with store.only_one(identity), remembered(store, settings):
+    name = study_name(settings, identity)
+    with store.only_one(identity), remembered(store, settings), told(store, settings, name) as tell:
         study = tracking.open_study(
             tracker,
             name=f"{settings.preset}, {len(plan.chains)} chains to generation {settings.generations}",
@@ -64,21 +65,25 @@ def recursion(arguments: Sequence[str]) -> None:
             settings=settings.model_dump(mode="json"),
         )
         with closing(study):
-            _run(settings, store, plan, study)
+            _run(settings, store, plan, study, tell)
 
 
-def _run(settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study) -> None:
+def _run(
+    settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study, tell: Callable[[Snapshot], None]
+) -> None:
     """What the store has is recorded; what it lacks is computed on the cluster. Where a chain fails, the others are shown."""
     names = {BASE: BASE} | {work.chain.identity: chain_name(work.chain) for work in plan.chains}
     families = {work.chain.identity: work.family for work in plan.chains}
     failed: cluster.Failed | None = None
-    with StudyProgress(names, {name: plan.expected(name) for name in plan.costs}) as progress:
+    expected = {name: plan.expected(name) for name in plan.costs}
+    with StudyProgress(names, expected, chain_fields(work.chain for work in plan.chains)) as progress:
         recorder = Recorder(
             study,
             store,
             progress,
             settings.generations,
             lambda generation: samples_page(generation, families[generation.chain.identity]),
+            tell,
         )
         recorder.watch([{"found": stored} for stored in plan.stored.values() if stored])
         try:

@@ -30,7 +30,7 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Phase, Store
-from components.terminal import console, duration, print_table
+from components.terminal import duration, print_table, say
 
 
 @dataclass(frozen=True)
@@ -346,21 +346,21 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     chains = [plan.costs[work.chain.identity] for work in plan.chains]
     total = [cost for costs in plan.costs.values() for cost in costs]
     parameters = architecture.parameter_count(size)
-    console.print(
+    say(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
         f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"
     )
-    console.print(
+    say(
         f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
         f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if BASE in plan.costs else "")
     )
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
-    console.print(
+    say(
         f"{trained:,} tokens to train on, {generated:,} to generate, "
         f"about {sum(cost.flops for cost in total) / 1e12:,.1f} TFLOP"
     )
     there = sum(len(generations) for generations in plan.stored.values())
-    console.print(
+    say(
         (f"{there} generations are in the store; the rest: " if there else "")
         + f"{plan.bytes / 1e6:,.0f} MB in the store, {duration(plan.seconds)} on this machine "
         "(measured just now, workers' start apart)"

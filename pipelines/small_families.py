@@ -18,9 +18,9 @@ from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.scorecard import Judgement, Numbers, numbers
 from components.store import Store
-from components.terminal import StudyProgress, chain_name, console
+from components.terminal import StudyProgress, chain_fields, chain_name, say
 from pipelines.recorder import Recorder
-from pipelines.study import PROJECT, closing, remembered, study_identity
+from pipelines.study import PROJECT, closing, remembered, study_identity, study_name, told
 
 Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
@@ -85,7 +85,8 @@ def run_study(
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}
-    with store.only_one(identity), remembered(store, settings):
+    name = study_name(settings, identity)
+    with store.only_one(identity), remembered(store, settings), told(store, settings, name) as tell:
         study = tracking.open_study(
             tracker,
             name=f"{len(chains)} chains to generation {generations}",
@@ -95,8 +96,8 @@ def run_study(
             settings=settings.model_dump(mode="json"),
         )
         with closing(study):
-            with StudyProgress(names, expected) as progress:
-                recorder = Recorder(study, store, progress, generations, artifacts)
+            with StudyProgress(names, expected, chain_fields(work.chain for work in chains)) as progress:
+                recorder = Recorder(study, store, progress, generations, artifacts, tell)
                 failed = _compute(settings, store, chains, recorder, gpu)
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
@@ -150,8 +151,6 @@ def print_plan(chains: Sequence[ChainWork[Any]], lines: Sequence[str]) -> None:
     """What will be run, before it is."""
     conditions = len({work.chain.condition for work in chains})
     seeds = len({work.chain.seed for work in chains})
-    console.print(
-        f"{len(chains)} chains ({conditions} conditions x {seeds} seeds), generations 0-{chains[0].generations}"
-    )
+    say(f"{len(chains)} chains ({conditions} conditions x {seeds} seeds), generations 0-{chains[0].generations}")
     for line in lines:
-        console.print(line)
+        say(line)

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components import cluster, config, tracking
+from components import cluster, config, logs, tracking
 from components.config.errors import BadInput
-from components.store import DamagedPhase, Store, StoreUnavailable
-from components.terminal import console
+from components.store import DamagedPhase, Heartbeat, Store, StoreUnavailable
+from components.terminal import Snapshot, say
 
 PROJECT = Path(__file__).resolve().parents[1]
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -27,6 +27,7 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
     """Run an entry point and end the process: 0, or 2 with one line for each fault of the input, 1 for failed chains."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what `mlflow run` sends on Ctrl-C
     try:
+        logs.begin()
         command(arguments)
     except BadInput as fault:
         print(fault, file=sys.stderr)
@@ -66,7 +67,7 @@ def closing(study: tracking.Study) -> Iterator[None]:
         try:
             tracking.close_study(study, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         except tracking.TrackingUnavailable as away:
-            console.print(f"MLflow does not answer ({away}): the study's run stays open there")
+            say(f"MLflow does not answer ({away}): the study's run stays open there")
         raise
 
 
@@ -83,13 +84,29 @@ def remembered(store: Store, settings: Any) -> Iterator[None]:
         before, after = dict(config.dotted(last["settings"])), dict(config.dotted(now))
         differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         changes = ", ".join(f"{key} is {after.get(key)}, was {before.get(key)}" for key in differing)
-        console.print(
+        say(
             f"This preset was stopped before its end, with other settings: {changes}. Chains that this changes begin anew; "
             "what the others have is taken, and the settings as they were would continue all."
         )
     store.write_json(name, {"settings": now, "finished": False})
     yield
     store.write_json(name, {"settings": now, "finished": True})
+
+
+@contextmanager
+def told(store: Store, settings: Any, study: str) -> Iterator[Callable[[Snapshot], None]]:
+    """Whoever looks at the store hears of the study while it runs (`mlflow run . -e status`); so do all lines of its logs.
+
+    Gives what takes how far it is.
+    """
+    about = {"entry_point": settings.entry_point, "preset": settings.preset}
+    with Heartbeat(store, study, about) as heartbeat, logs.at(study=study):
+        yield lambda snapshot: heartbeat.tell(snapshot.to_json())
+
+
+def study_name(settings: Any, identity: str) -> str:
+    """What a study is called in its store: entry point, preset, and the beginning of its identity."""
+    return f"{settings.entry_point}-{settings.preset}-{identity[:8]}"
 
 
 def study_identity(entry_point: str, chains: Sequence[str], generations: int) -> str:

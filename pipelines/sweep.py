@@ -6,7 +6,7 @@ A sweep has a name. Under it, its books in the store know every trial, so the sa
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,9 +22,9 @@ from components.figures.table import readable
 from components.measures.risk import RISKS
 from components.store import Store
 from components.sweep import answers, books, objectives, space
-from components.terminal import SweepProgress, console, print_table
+from components.terminal import Snapshot, SweepProgress, print_table, say
 from pipelines.outbox import Outbox
-from pipelines.study import PROJECT, closing, run_command
+from pipelines.study import PROJECT, closing, run_command, told
 from pipelines.sweep_families import Runs, runs_of
 from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials, books_folder
@@ -59,7 +59,8 @@ def sweep(arguments: Sequence[str]) -> None:
         return
     if cost:
         store.check_room(cost.bytes)
-    with store.only_one(f"sweep-{chosen.name}"):
+    name = f"sweep-{chosen.name}"
+    with store.only_one(name), told(store, settings, name) as tell:
         books.keep_settings(folder, chosen.determining)
         book = books.open_books(folder, settings.sampler, settings.sampler_seed, settings.objectives, first)
         store.push(books_folder(chosen))
@@ -73,13 +74,21 @@ def sweep(arguments: Sequence[str]) -> None:
             kind="sweep",
         )
         with closing(run):
-            _run(chosen, most, book, runs, store, run)
+            _run(chosen, most, book, runs, store, run, tell)
 
 
-def _run(chosen: Sweep, most: int, book: books.Books, runs: Runs, store: Store, run: tracking.Study) -> None:
+def _run(
+    chosen: Sweep,
+    most: int,
+    book: books.Books,
+    runs: Runs,
+    store: Store,
+    run: tracking.Study,
+    tell: Callable[[Snapshot], None],
+) -> None:
     measure = RISKS[chosen.settings.family]
     with SweepProgress(most, chosen.study.generations, measure.name) as progress:
-        trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say))
+        trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say), tell)
         if trials.begin():
             _compute(chosen, runs, store, trials)
     _close(chosen, trials, run)
@@ -127,7 +136,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     if len(found := answers.table(fitted, threshold)):
         print_table("Answers", found)
     for sentence in said:
-        console.print(sentence)
+        say(sentence)
     trials.outbox.flush()
     tracking.mark_best(run, trials.best(), trials.front())
     title = f"Sweep {chosen.name}: {len(table)} trials"
@@ -144,7 +153,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
             summary=answers.numbers(fitted, threshold),
             tables={"trials": table, "generations": trials.paths()},
         )
-    console.print(f"Browse it with `make ui`: {tracking.address(run)}")
+    say(f"Browse it with `make ui`: {tracking.address(run)}")
 
 
 def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:

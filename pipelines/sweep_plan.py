@@ -12,7 +12,7 @@ from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BASE
 from components.sweep import objectives, space
 from components.sweep.space import Point, Space
-from components.terminal import console, duration, print_table
+from components.terminal import duration, print_table, say
 from pipelines.sweep_families import Runs
 
 CORNERS_TRIED = 64  # that many chains are made in seconds
@@ -113,14 +113,14 @@ def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[P
 def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | None) -> None:
     """Trials, seeds, generations, what is searched, disk and time."""
     settings, study = chosen.settings, chosen.study
-    console.print(
+    say(
         f"Sweep {chosen.name}: {most} trials"
         + (f", {begun} of them begun earlier" if begun else "")
         + f"; each {len(study.seeds)} seeds, generations 0-{study.generations}; {settings.sampler}, "
         f"objectives {', '.join(settings.objectives)}"
     )
     if cost:
-        console.print(
+        say(
             f"{left} trials to run: at most about {duration(cost.seconds)} on this machine (measured just now, workers' "
             f"start apart) and {cost.bytes / 1e6:,.0f} MB in the store; less where some are stopped early"
         )

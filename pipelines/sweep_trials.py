@@ -6,7 +6,7 @@ All of it runs in one thread, the one that runs Ray Tune's loop: it is the books
 import errno
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from components import tracking
+from components import logs, tracking
 from components.config.sweep import Sweep
 from components.figures.sweep import FittedCurve, SweepFigures
 from components.measures.risk import RISKS
@@ -27,7 +27,7 @@ from components.sweep import objectives, pruning, space
 from components.sweep.books import Books
 from components.sweep.curve import Curve, fit
 from components.sweep.trial import TrialWork, reports
-from components.terminal import SweepProgress
+from components.terminal import Snapshot, SweepProgress
 from pipelines.outbox import Outbox
 from pipelines.recorder import record
 from pipelines.sweep_families import Runs
@@ -40,7 +40,7 @@ def books_folder(sweep: Sweep) -> str:
 
 @dataclass
 class Trials:
-    """What `cluster.Search` asks for. `most`: trials in all."""
+    """What `cluster.Search` asks for. `most`: trials in all. `told`: takes how far they are, for others."""
 
     sweep: Sweep
     most: int
@@ -50,6 +50,7 @@ class Trials:
     run: tracking.Study
     progress: SweepProgress
     outbox: Outbox
+    told: Callable[[Snapshot], None] = lambda snapshot: None
     failed: dict[str, str] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
     _studies: dict[str, tracking.Study] = field(default_factory=dict)
@@ -184,13 +185,18 @@ class Trials:
     def watch(self, messages: list[Mapping[str, Any]]) -> None:
         """Take in what the workers sent. One write to MLflow a time: trials wait for this thread's decisions."""
         for message in messages:
-            if generations := message.get("finished"):
+            if warning := message.get(logs.WORKER_MESSAGE):
+                logs.relay(warning)
+            elif "failed" in message:
+                pass  # `tell` says so of the trial
+            elif generations := message.get("finished"):
                 self._record(message["work"], generations)
                 self.progress.finished(message["work"], generations[-1].index)
             elif "retry" in message:
                 self.progress.say(f"{message['work']}: a worker died ({message['error']}); continuing from the store")
             else:
                 self.progress.at(*(message[key] for key in ("work", "generation", "phase", "done", "total")))
+        self.told(self.progress.snapshot())
         self.outbox.write(most=1)
 
     def table(self) -> pd.DataFrame:

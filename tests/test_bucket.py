@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from filelock import Timeout
 from components.config.errors import BadInput
 from components.recursion.loop import make_chain, run_chain, stored_generations
 from components.regimes import Regime
-from components.store import DamagedPhase, Store, bucket, lease
+from components.store import DamagedPhase, Heartbeat, Store, bucket, heartbeat, is_running, lease, read_heartbeats
+from components.terminal import Row, Snapshot
+from pipelines.status import status
 from tests.families import autoencoder, gaussian
 from tests.ports import closed_port
 from tests.s3 import BUCKET, S3, s3
@@ -256,6 +259,32 @@ def test_the_lease_of_a_machine_that_is_gone_can_be_had_when_it_is_old(
     lock.acquire(timeout=10)
     lock.release()
     assert here.bucket.names("locks/") == []
+
+
+def test_a_study_elsewhere_is_told_out_of_the_bucket_alone_and_runs_as_long_as_its_last_beat_is_young(
+    here: Store, path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    assert here.bucket is not None
+    with Heartbeat(here, "vae-smoke-1", {"entry_point": "vae", "preset": "smoke"}) as beating:
+        beating.tell(Snapshot([Row("a seed 0", "a", 1, 3, "generation 2 · fit 40 %", 12.0)], 24.0, False).to_json())
+        beating._write("running")
+        there = Store.look_at(path)  # with no folder of its own
+        (told,) = read_heartbeats(there)
+        assert is_running(there, told)
+        of_another = replace(told, owner="another~1~1.0~study~abc")
+        assert is_running(there, of_another)
+        monkeypatch.setattr(heartbeat, "SECONDS_TO_LIVE", 0)
+        assert not is_running(there, of_another)
+    status(["--store.path", path])
+    output = capsys.readouterr().out
+    assert output.startswith("vae-smoke-1 is finished; it ran on ")
+    assert "generation 2 · fit 40 %" in output
+
+
+def test_no_store_in_the_bucket_and_no_bucket_are_one_line(path: str, server: S3):
+    for wrong, remedy in ((path, "no store is there"), ("s3://no-such-bucket/a", "check bucket")):
+        with pytest.raises(BadInput, match=remedy):
+            Store.look_at(wrong)
 
 
 @pytest.mark.parametrize("family", [gaussian, autoencoder], ids=["gaussian", "vae"])

@@ -1,5 +1,6 @@
 """The whole command, as a user gives it: `mlflow run . -e recursion` through real Ray, DeepSpeed and MLflow."""
 
+import json
 import pickle
 import re
 import sys
@@ -9,15 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
+import matplotlib.pyplot as plt
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 import torch
+from datasets import load_dataset
 from mlflow.tracking import MlflowClient
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.studies import SECONDS, Place, left_of, train_workers
+from pipelines.status import status
+from tests.hosts import wait_for_port
+from tests.ports import free_port
+from tests.studies import PROJECT, SECONDS, Place, left_of, train_workers
 
 pytestmark = pytest.mark.timeout(2 * SECONDS)
 
@@ -63,9 +71,16 @@ def output(place: Place) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "recursion", "--env-manager", "local"]
     settings = ["-P", "preset=smoke", "-P", f"store.path={place.store}", "-P", "seeds=2"]
     with place.start(command=[*command, *settings]) as study:
-        written, errors = study.communicate(timeout=SECONDS)
-        assert study.returncode == 0, written[-1000:] + errors[-3000:]
+        written, said = study.communicate(timeout=SECONDS)
+        assert study.returncode == 0, written[-1000:] + said[-3000:]
+        (place.folder / "stderr").write_text(said)
         yield written
+
+
+@pytest.fixture(scope="module")
+def errors(place: Place, output: str) -> str:
+    """What it printed beside."""
+    return (place.folder / "stderr").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +222,95 @@ def test_any_generations_folder_is_a_model_for_transformers(place, output):
         model = AutoModelForCausalLM.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert len(tokenizer) <= model.config.vocab_size
+
+
+def test_any_generations_synthetic_set_is_a_dataset(place, client, tmp_path):
+    sets = list(place.store.glob("sample/*/synthetic.parquet"))
+    assert len(sets) == 4
+    for file in sets:
+        written = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path))
+        assert {"tokens", "text"} <= set(written.column_names)
+        assert len(written) == 32
+        assert {len(tokens) for tokens in written["tokens"]} == {16}
+
+
+def test_the_notebook_draws_a_path_for_every_chain(place, output, monkeypatch):
+    """Its cells one after the other, in this process: a kernel of Jupyter's would only do the same in another one."""
+    monkeypatch.setattr(plt, "show", lambda: None)
+    plt.switch_backend("agg")
+    mlflow.set_tracking_uri(place.uri)
+    notebook = json.loads((PROJECT / "docs" / "notebooks" / "own-figure.ipynb").read_text("utf-8"))
+    namespace: dict = {}
+    try:
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                exec(compile("".join(cell["source"]), cell["id"], "exec"), namespace)
+        axes = plt.gcf().axes[0]
+        paths = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 2 and line.get_marker() == "o"]
+        assert len(paths) == 2  # two seeds, two generations each
+        for path in paths:
+            assert path[0].tolist() == [0.0, 0.0]
+            assert np.isfinite(path).all()
+    finally:
+        plt.close("all")
+        mlflow.set_tracking_uri(None)
+
+
+def test_status_tells_of_the_study_when_it_is_over(place, output, capsys):
+    status(["--store.path", str(place.store)])
+    said = capsys.readouterr().out
+    assert re.search(r"^recursion-smoke-[0-9a-f]{8} is finished", said)
+    assert len(re.findall(r"no-real-data seed [01] +│ +2 of 2 │ finished", said)) == 2
+
+
+MEANT = (
+    r"\d+ chains? \(.*\), generations 0-1; OPT with .* million parameters",
+    r"blocks of \d+ tokens: .*",
+    r"[\d,]+ tokens to train on, [\d,]+ to generate, about .* TFLOP",
+    r".* MB in the store, .* on this machine \(.*\)",
+    r"(?:Plan|Recursion: preset smoke|Scorecard|Collapse profile)",
+    r"[┏┡┃│└├╇━─].*",
+    r"(?:base model|no-real-data seed \d): .*(?:left|nearly done|not known yet)",
+    r"Browse it with `make ui`: http.*",
+)
+"""What a study prints, line by line, where it is no terminal."""
+
+
+def test_whatever_a_study_prints_is_meant_to_be_printed(output, errors):
+    assert [line for line in output.splitlines() if not any(re.fullmatch(meant, line) for meant in MEANT)] == []
+    said = [line for line in errors.splitlines() if not re.search(r" INFO mlflow\.(?:projects|store\.db)", line)]
+    assert said == []  # what `mlflow run` itself says apart
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_generation(place, output, client):
+    """A real server on a port of its own, asked as the documentation asks it."""
+    name = client.search_registered_models()[0].name
+    port = free_port()
+    uri = f"models:/{name}@generation-1"
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        uri,
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
+    with place.start(command=command) as server:
+        wait_for_port("127.0.0.1", port, server)
+        body = {"inputs": ["The statement", "A list"], "params": {"max_new_tokens": 4}}
+        answer = requests.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+        written = answer.json()["predictions"]
+        assert [text.startswith(prompt) for text, prompt in zip(written, body["inputs"], strict=True)] == [True, True]
+        assert all(len(text) > len(prompt) for text, prompt in zip(written, body["inputs"], strict=True))
+        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json={"inputs": 3}, timeout=SECONDS)
+        assert refused.status_code == 400
 
 
 def holds_a_pickle(path: Path) -> bool:

@@ -29,6 +29,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
+from components import logs
 from components.cluster.board import WAIT, may_go_on, next_order, open_board, open_messages
 from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
@@ -104,6 +105,7 @@ class Pool:
             ray.get(self.board.post_again.remote(name))
         elif name:
             self.errors[name] = cause
+            self.messages.put({"work": name, "failed": last_line(cause)})
             ray.get(self.board.end.remote(name, last_line(cause), not isinstance(cause, GuardFailure)))
         elif not again:
             raise cause
@@ -185,12 +187,13 @@ def _slot(groups: Pool, slot: str) -> None:
 
 def _run_group(groups: Pool, group: str) -> None:
     """Serve works until the board has no more."""
-    crew, board, messages = groups.crew, groups.board, groups.messages
+    crew, board, messages, where = groups.crew, groups.board, groups.messages, logs.fields()
 
     def serve() -> None:
         keep_memory()
         context = ray.train.get_context()
         peers = Peers(context.get_world_rank(), context.get_world_size())
+        logs.begin_worker({**where, "rank": peers.rank}, messages.put)
         while (order := peers.agree(next_order(board, group) if peers.leads else None)) is not None:
             if order == WAIT:
                 continue

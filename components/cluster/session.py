@@ -1,6 +1,5 @@
 """The Ray cluster of a study: one embedded in this process, or one that is already there."""
 
-import logging
 import os
 import secrets
 import shutil
@@ -80,9 +79,6 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how late the end of a group may be noticed
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    for name in ("ray", "ray.train", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that a token is in use is no warning
     temporary, raylets = None, set[str]()
     if not settings.address:
         # An open Ray port is remote code execution (CVE-2023-48022). Ray guards a cluster of its own with a token; this
@@ -187,7 +183,7 @@ def _start(folder: str) -> None:
                 num_cpus=local_workers(),
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level=logging.WARNING,
+                configure_logging=False,
                 _temp_dir=folder,
             )
             return
@@ -204,7 +200,7 @@ def _join(address: str) -> None:
         ray.init(
             address=address,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            configure_logging=False,
             runtime_env={"env_vars": {"PYTHONPATH": str(PROJECT)}},
         )
     except (ConnectionError, RuntimeError, RayError) as error:

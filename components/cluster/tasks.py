@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import ray
 from ray.util.queue import Queue
 
+from components import logs
 from components.cluster.board import open_messages
 from components.cluster.groups import Failed, Watch, Work, drain, last_line
 from components.families.device import keep_memory
@@ -36,7 +37,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
         while waiting or running:
             while waiting and len(running) < side_by_side:
                 name, work = waiting.pop(0)
-                running[task.remote(work, messages)] = name
+                running[task.remote(work, messages, logs.fields())] = name
             finished, _ = ray.wait(list(running), timeout=0.5)
             watch(list(drain(messages)))
             for reference in finished:
@@ -45,6 +46,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
                     ray.get(reference)
                 except ray.exceptions.RayError as error:
                     errors[name] = RuntimeError(last_line(error))
+                    watch([{"work": name, "failed": last_line(error)}])
         watch(list(drain(messages)))
     finally:
         for reference in running:
@@ -54,6 +56,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
         raise Failed(errors)
 
 
-def _run(work: Work, messages: Queue) -> None:
+def _run(work: Work, messages: Queue, where: Mapping[str, object]) -> None:
     keep_memory()
+    logs.begin_worker(where, messages.put)
     work(Peers(), messages.put)

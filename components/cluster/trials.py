@@ -6,7 +6,6 @@ here, and one that Tune stops leaves its placement group, and the CPUs in it, be
 computed in Tune's own process.
 """
 
-import logging
 import os
 import shutil
 import tempfile
@@ -22,14 +21,13 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.queue import Queue
 
+from components import logs
 from components.cluster.board import SECONDS_BETWEEN_LOOKS, open_board, open_messages
 from components.cluster.groups import Crew, Watch, Work, drain, last_line, pool
 from components.cluster.session import SESSION, SESSIONS
 from components.families.device import keep_memory
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
-
-logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # that it finds no logs by trial
 
 
 class Search(Protocol):
@@ -176,7 +174,9 @@ def _tune(
     search, watch = _Remembering(search, faults), _remembering(watch, faults)
     try:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(trial, board=board, messages=messages), resources),
+            tune.with_resources(
+                tune.with_parameters(trial, board=board, messages=messages, where=logs.fields()), resources
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=_Asking(search, board),
                 scheduler=_Stopping(search),
@@ -200,8 +200,9 @@ def _tune(
         shutil.rmtree(notes, ignore_errors=True)
 
 
-def _follow(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> None:
+def _follow(config: Mapping[str, Any], board: ActorHandle, messages: Queue, where: Mapping[str, object]) -> None:
     """A trial that a group computes: its reports are read and handed on. `tune.report` returns if it is to go on."""
+    logs.begin_worker(where, messages.put)
     name, place = config["name"], 0
     while True:
         numbers, ended = ray.get(board.read.remote(name, place))
@@ -215,9 +216,10 @@ def _follow(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> N
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _compute(config: Mapping[str, Any], board: ActorHandle, messages: Queue) -> None:
+def _compute(config: Mapping[str, Any], board: ActorHandle, messages: Queue, where: Mapping[str, object]) -> None:
     """A trial that is computed here. A failed guard would only repeat itself; anything else the next start tries again."""
     keep_memory()
+    logs.begin_worker(where, messages.put)
     name = config["name"]
     (work,) = ray.get(board.take_by_name.remote(name))
     try:

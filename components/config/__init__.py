@@ -14,6 +14,7 @@ from components.config.errors import BadInput
 from components.config.settings import StudySettings
 
 Settings = TypeVar("Settings", bound=StudySettings)
+Plain = TypeVar("Plain", bound=BaseModel)
 
 MLFLOW_EMPTY = "None"
 """How `mlflow run` hands on a parameter that was given no value."""
@@ -35,6 +36,16 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     return cast(Settings, settings)
 
 
+def load_plain(model: type[Plain], arguments: Sequence[str]) -> Plain:
+    """As `load`, of settings that have no presets.
+
+    Raises:
+        BadInput: one line for every fault.
+    """
+    (settings,) = validated([(model, overlaid(OmegaConf.create(), pairs(arguments)))])
+    return cast(Plain, settings)
+
+
 def merged(folder: str, given: Mapping[str, str], model: type[BaseModel]) -> dict[str, Any]:
     """The values of a preset in `folder`, with what was given on top.
 
@@ -46,16 +57,24 @@ def merged(folder: str, given: Mapping[str, str], model: type[BaseModel]) -> dic
     if preset not in known:
         raise BadInput("preset", preset, f"no such preset; there are {', '.join(known)}")
     text = (resources.files("components.config") / "presets" / folder / f"{preset}.yaml").read_text()
-    values: Any = OmegaConf.create(text)
+    values = overlaid(OmegaConf.create(text), given)
+    if isinstance(values.get("conditions"), dict):  # a condition set to null is taken out of the study
+        values["conditions"] = {name: fields for name, fields in values["conditions"].items() if fields is not None}
+    return values
+
+
+def overlaid(values: Any, given: Mapping[str, str]) -> dict[str, Any]:
+    """Values with what was given by dotted names on top.
+
+    Raises:
+        BadInput: a value that is no YAML.
+    """
     for name, value in given.items():
         try:
             values = OmegaConf.merge(values, OmegaConf.from_dotlist([f"{name}={value}"]))
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise BadInput(name, value, f"not a value that YAML can read: {str(error).splitlines()[0]}") from None
-    values = OmegaConf.to_container(values, resolve=False)
-    if isinstance(values.get("conditions"), dict):  # a condition set to null is taken out of the study
-        values["conditions"] = {name: fields for name, fields in values["conditions"].items() if fields is not None}
-    return cast(dict[str, Any], values)
+    return cast(dict[str, Any], OmegaConf.to_container(values, resolve=False))
 
 
 def validated(

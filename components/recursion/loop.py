@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components import logs
 from components.recursion.family import Family, Progress, Step
 from components.recursion.generation import Compute, Past, Phases, advance
 from components.recursion.peers import Peers
@@ -73,7 +74,9 @@ def run_chain(
         def told(out: Path, tell: Progress) -> Mapping[str, float]:
             return work(out, replace(step, progress=tell))
 
-        return phase(store, kind, inputs, told, peers, progress, reads)
+        where = {"chain": chain.identity, "condition": chain.condition, "seed": chain.seed}
+        with logs.at(**where, generation=step.generation, phase=kind):
+            return phase(store, kind, inputs, told, peers, progress, reads)
 
     past: Past[Path] = Past()
     for index in range(generations + 1):

@@ -1,5 +1,6 @@
 """A phase: found in the store, or computed by all workers together and then put there by rank 0."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from filelock import Timeout
 from components.recursion.family import Progress
 from components.recursion.peers import Peers
 from components.store import Lock, Phase, Store
+
+logger = logging.getLogger(__name__)
 
 SECONDS_OF_WAITING = 30
 
@@ -37,14 +40,17 @@ def phase(
         lock = store.lock(kind, inputs)
         held.callback(lock.release)
         while not peers.agree(_acquired(lock) if peers.leads else None):
-            pass  # together: a group whose other workers waited alone would take them for dead
+            # Together: a group whose other workers waited alone would take them for dead.
+            logger.info("%s is being computed by others: waiting for it", kind)
         found = peers.agree(store.find(kind, inputs) if peers.leads else None)
         if found:
+            logger.info("%s is in the store", kind)
             return found
         out = peers.agree(store.begin(kind) if peers.leads else None)
         assert out is not None
         for place in reads:
             store.bring(place)
+        logger.info("%s begins", kind)
         progress(0, 1)
         started = time.perf_counter()
         try:
@@ -57,6 +63,7 @@ def phase(
         seconds = time.perf_counter() - started
         finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
         assert finished is not None
+        logger.info("%s is done", kind, extra={"seconds": seconds})
         return finished
 
 

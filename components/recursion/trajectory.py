@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
+from components import logs
 from components.recursion.family import Arrays, Family, Pool, Step
 from components.recursion.generation import Compute, Finished, Past, Phases, advance
 from components.recursion.records import Chain, Generation
@@ -64,7 +65,8 @@ def run_in_memory(
         for index, metrics in enumerate(trajectory.metrics[: generations + 1]):
             yield Generation(chain, index, {}, metrics, {})
         for index in range(trajectory.past.generations, generations + 1):
-            phases = advance(chain, family, trajectory.past, _compute)
+            with logs.at(chain=chain.identity, condition=chain.condition, seed=chain.seed, generation=index):
+                phases = advance(chain, family, trajectory.past, _compute)
             shown = index == 0 or index in family.shown
             trajectory.take(phases, shown)
             if index == generations or index in kept or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:

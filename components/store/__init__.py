@@ -2,6 +2,7 @@
 
     <root>/<kind>/<identity>/   the phase's files and `manifest.json`
     <root>/chains/<identity>/   one small file a generation that points to its phases
+    <root>/progress/            what each study says of itself while it runs (`heartbeat`)
     <root>/journal.jsonl        one line for every phase that was computed, and when
     <root>/unfinished/          work in progress; a crash leaves it here, never among the finished
 
@@ -14,17 +15,22 @@ are computed before they go there, and where those that are read are brought (`b
 """
 
 from components.store.bucket import DamagedPhase, StoreUnavailable
+from components.store.heartbeat import Heartbeat, Told, is_running, read_heartbeats
 from components.store.manifest import MANIFEST, identity, read_manifest, write_array
 from components.store.store import Lock, Phase, Store
 
 __all__ = [
     "MANIFEST",
     "DamagedPhase",
+    "Heartbeat",
     "Lock",
     "Phase",
     "Store",
     "StoreUnavailable",
+    "Told",
     "identity",
+    "is_running",
+    "read_heartbeats",
     "read_manifest",
     "write_array",
 ]

@@ -2,29 +2,28 @@
 
 import json
 import logging
-import os
 import shutil
 import socket
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from components.config.errors import BadInput
-from components.store.bucket import Bucket, DamagedPhase
+from components.store.bucket import Bucket, DamagedPhase, StoreUnavailable
 from components.store.lease import SECONDS_TO_LIVE, Lease
 from components.store.manifest import MANIFEST, damaged, digest, flush, identity, read_manifest, to_json, write_manifest
+from components.store.owner import lives, own_name
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = ".safetensors"
+OF_A_STORE = ("unfinished", "locks", "chains")
+"""Folders that every store on a disk has."""
 Lock = FileLock | Lease
 
 
@@ -56,7 +55,7 @@ class Store:
         store.make_folder()
         store._clear_unfinished()
         if store.bucket:
-            store.bucket.impatient.check(f"unfinished/{_own_name('probe')}")
+            store.bucket.impatient.check(f"unfinished/{own_name('probe')}")
         return store
 
     @classmethod
@@ -72,6 +71,28 @@ class Store:
         caches = Path(cache).expanduser().absolute() if cache else user_cache_path("model-collapse")
         return cls(caches / bucket.folder_name, bucket)
 
+    @classmethod
+    def look_at(cls, path: str) -> "Store":
+        """A store that is there already, to be read: nothing is made, written or held.
+
+        Raises:
+            BadInput: there is none.
+        """
+        store = cls.at(path)
+        if store.bucket:
+            store = replace(store, bucket=store.bucket.impatient)
+        remedy = "no store is there; give the store.path of the study, from the project's folder if it is relative"
+        try:
+            if store.bucket:
+                there = any(store.bucket.names(f"{folder}/") for folder in ("progress", "studies"))
+            else:
+                there = all((store.root / folder).is_dir() for folder in OF_A_STORE)
+        except StoreUnavailable as error:
+            raise BadInput("store.path", path, f"{error}; check bucket, AWS_ENDPOINT_URL_S3 and credentials") from None
+        if not there:
+            raise BadInput("store.path", path, remedy)
+        return store
+
     def make_folder(self) -> None:
         """This machine's part.
 
@@ -79,9 +100,9 @@ class Store:
             BadInput: nothing can be written there.
         """
         try:
-            for name in ("unfinished", "locks", "chains"):
+            for name in OF_A_STORE:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "unfinished" / _own_name("probe")
+            probe = self.root / "unfinished" / own_name("probe")
             probe.write_bytes(b"x" * 4096)
             probe.unlink()
         except OSError as error:
@@ -180,7 +201,7 @@ class Store:
 
     def begin(self, kind: str) -> Path:
         """A new folder for the files of a phase in progress."""
-        directory = self.root / "unfinished" / _own_name(kind)
+        directory = self.root / "unfinished" / own_name(kind)
         directory.mkdir()
         return directory
 
@@ -233,6 +254,14 @@ class Store:
             return json.loads(written) if written else None
         return json.loads((self.root / name).read_text()) if (self.root / name).exists() else None
 
+    def json_names(self, folder: str) -> list[str]:
+        """Names of the small files below a folder, as `read_json` takes them; in order."""
+        if self.bucket:
+            found = self.bucket.names(f"{folder}/")
+        else:
+            found = [path.relative_to(self.root).as_posix() for path in (self.root / folder).rglob("*.json")]
+        return sorted(name for name in found if name.endswith(".json"))
+
     def remove(self, folder: str) -> None:
         """Take out a folder of small files below the root."""
         if self.bucket:
@@ -269,12 +298,12 @@ class Store:
         return not wrong
 
     def _set_aside(self, directory: Path, why: str) -> Path:
-        aside = self.root / "unfinished" / _own_name(f"{why}-{directory.parent.name}")
+        aside = self.root / "unfinished" / own_name(f"{why}-{directory.parent.name}")
         directory.rename(aside)
         return aside
 
     def _write(self, target: Path, content: bytes) -> None:
-        draft = self.root / "unfinished" / _own_name("json")
+        draft = self.root / "unfinished" / own_name("json")
         draft.write_bytes(content)
         flush(draft)
         draft.replace(target)
@@ -287,7 +316,7 @@ class Store:
 
     def _lock(self, name: str) -> Lock:
         if self.bucket:
-            return Lease(self.bucket, f"locks/{name}.json", _own_name("lease"), _lives)
+            return Lease(self.bucket, f"locks/{name}.json", own_name("lease"), lives)
         return FileLock(self.root / "locks" / f"{name}.lock")
 
     def _clear_unfinished(self) -> None:
@@ -295,26 +324,6 @@ class Store:
             host, process, *_ = [*path.name.split("~"), ""]
             if host != socket.gethostname() or not process.isdigit():
                 continue  # another machine's, or not ours at all
-            if not _lives(path.name):
+            if not lives(path.name):
                 # Another start may be clearing at this moment.
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _own_name(what: str) -> str:
-    """A name that says whose it is, so that another process can tell whether its owner still lives."""
-    process = os.getpid()
-    return f"{socket.gethostname()}~{process}~{_start_of(process)}~{what}~{uuid.uuid4().hex[:12]}"
-
-
-def _lives(name: str) -> bool:
-    """Whether the owner of such a name, a process of this machine, still lives."""
-    _, process, started, *_ = name.split("~")
-    return psutil.pid_exists(int(process)) and _start_of(int(process)) == started
-
-
-def _start_of(process: int) -> str:
-    """Seconds after the machine's own start: the time of day may jump while a process runs."""
-    try:
-        return f"{psutil.Process(process).create_time() - psutil.boot_time():.2f}"
-    except psutil.NoSuchProcess:
-        return f"gone at {time.time()}"

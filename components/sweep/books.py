@@ -211,7 +211,6 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _study(folder: Path, objectives: int | None) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = RDBStorage(f"sqlite:///{folder / DATABASE}")
     if objectives is None:
         return optuna.load_study(study_name=folder.name, storage=storage)

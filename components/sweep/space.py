@@ -96,7 +96,6 @@ def suggest(space: Space, trial: BaseTrial, given: Mapping[str, Any]) -> Point:
 
 def draw(space: Space, given: Mapping[str, Any], count: int) -> list[Point]:
     """Points at random, the same at every call: what trials will be like, before there are any."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     return [suggest(space, study.ask(), given) for _ in range(count)]
 

@@ -1,38 +1,63 @@
 """Where every chain of a study is, and how long still.
 
 At a terminal the lines move; elsewhere (a log, CI) a line is printed for every finished generation, and now and then
-between them.
+between them. `snapshot` says the same to who looks from elsewhere (`mlflow run . -e status`).
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from components.recursion.records import PHASES, Chain, Generation
-from components.terminal.printing import console, time_left
+from components.terminal.printing import console, say, time_left
+from components.terminal.snapshot import FINISHED, WAITS, Row, Snapshot
 
 SECONDS_BETWEEN_LINES = 20
+LEAST_SHARE = 0.01
+"""Of a piece of work that must be behind us before it is said how long the rest takes."""
+
+
+@dataclass
+class Pace:
+    """How long work took: seconds expected of what was `worked` since `began`. What the store had is not counted."""
+
+    began: float | None = None
+    worked: float = 0.0
+
+    def begin(self) -> None:
+        """The workers' start is behind us."""
+        self.began = self.began or time.monotonic()
+
+    def seconds(self, expected: float, of: float) -> float | None:
+        """How long will take what is expected to take so long, out of `of` in all; nothing while too little is known."""
+        if self.began is None or self.worked < LEAST_SHARE * of:
+            return None
+        return expected * (time.monotonic() - self.began) / self.worked
 
 
 @dataclass
 class StudyProgress:
     """Progress of a study's chains, weighed by the seconds that the plan expects of every phase.
 
-    `expected` maps a piece of work to the seconds of its phases by (generation, phase). The time left is that of the
-    seconds expected, stretched by how the work so far compared; what the store had is not counted as work.
+    `expected` maps a piece of work to the seconds of its phases by (generation, phase). The time left, of a chain and of
+    the study, is that of the seconds expected, stretched by how the work so far compared. `fields`: what else a log says of
+    whose a line is.
     """
 
     names: Mapping[str, str]
     expected: Mapping[str, Mapping[tuple[int, str], float]]
+    fields: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)
-    _worked: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
     _printed: float = 0.0
-    _began: float | None = None
     _bars: dict[str, TaskID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._paces = {work: Pace() for work in self.expected}
+        self._reached = dict.fromkeys(self.expected, -1)
+        self._now = dict.fromkeys(self.expected, WAITS)
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
             *columns,
@@ -52,63 +77,119 @@ class StudyProgress:
 
     def at(self, work: str, generation: int, phase: str, done: int, total: int) -> None:
         """A phase of a piece of work is at `done` of `total`."""
-        self._began = self._began or time.monotonic()  # the workers' start is behind us
         phases = self.expected[work]
         before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
-        if done:  # at a phase's beginning, what lies before it was found in the store
-            self._worked += max(now - self.done.get(work, 0.0), 0.0)
-        self.done[work] = now
+        self._advance(work, now, worked=done > 0)  # at a phase's beginning, what lies before it was found in the store
+        self._reached[work] = generation
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
-        self._show(work, f"{what} {100 * done // max(total, 1)} %")
+        told = FINISHED if generation < 0 and done == total else f"{what} {100 * done // max(total, 1)} %"
+        self._show(work, told, {"generation": generation, "phase": phase})
 
     def finished(self, generation: Generation, found: bool = False) -> None:
         """A generation is finished, or was found in the store."""
         work, phases = generation.chain.identity, self.expected[generation.chain.identity]
         end = _order((generation.index, PHASES[-1]))
         now = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
-        if not found:
-            self._began = self._began or time.monotonic()
-            self._worked += max(now - self.done.get(work, 0.0), 0.0)
-        self.done[work] = now
-        self._show(work, f"generation {generation.index} done")
+        if found:
+            self.done[work] = now
+        else:
+            self._advance(work, now, worked=True)
+        self._reached[work] = generation.index
+        last = generation.index == self._last(work)
+        self._show(work, FINISHED if last else f"generation {generation.index} done", {"generation": generation.index})
         slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
         if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):
-            self._printed = time.monotonic()
-            console.print(
-                f"{self.names[work]}: generation {generation.index} {_result(generation)}; {self.time_left()}"
-            )
+            self._line(work, f"generation {generation.index} {_result(generation)}", {"generation": generation.index})
+
+    def failed(self, work: str, error: str) -> None:
+        """A piece of work will not come to its end; the others go on."""
+        self.done[work] = self._total_of(work)  # nothing more of it will be done
+        self._show(work, f"failed: {error}", {})
+        say(f"{self.names[work]} failed: {error}", **self._fields(work))
 
     def say(self, line: str) -> None:
-        console.print(line)
+        say(line)
 
     def time_left(self) -> str:
         """How long still, in words; nothing is promised before something was computed."""
-        left = self._total() - sum(self.done.values())
-        if left <= 0:
+        if self._total() - sum(self.done.values()) <= 0:
             return "nearly done"
-        if self._began is None or self._worked < 0.01 * self._total():
-            return "time left not known yet"
-        seconds = left * (time.monotonic() - self._began) / self._worked
-        return time_left(seconds)
+        seconds = self._seconds_left()
+        return "time left not known yet" if seconds is None else time_left(seconds)
 
-    def _show(self, work: str, now: str) -> None:
-        if work not in self._bars:
-            self._bars[work] = self._progress.add_task(
-                self.names[work], total=sum(self.expected[work].values()), now=""
+    def snapshot(self) -> Snapshot:
+        """Where everything is, as JSON."""
+        rows = [
+            Row(
+                name=self.names[work],
+                chain=work,
+                generation=self._reached[work],
+                last=self._last(work),
+                now=self._now[work],
+                seconds_left=self._seconds_left_of(work),
             )
-        self._progress.update(self._bars[work], completed=self.done[work], now=now)
+            for work in self.names
+            if self.expected.get(work)
+        ]
+        return Snapshot(rows, self._seconds_left(), self._total() - sum(self.done.values()) <= 0)
+
+    def _advance(self, work: str, now: float, worked: bool) -> None:
+        """A piece of work is at `now` of its seconds."""
+        for pace in (self._pace, self._paces[work]):
+            pace.begin()
+            if worked:
+                pace.worked += max(now - self.done.get(work, 0.0), 0.0)
+        self.done[work] = now
+
+    def _show(self, work: str, now: str, fields: Mapping[str, object]) -> None:
+        self._now[work] = now
+        if work not in self._bars:
+            self._bars[work] = self._progress.add_task(self.names[work], total=self._total_of(work), now="")
+        left = self._seconds_left_of(work)
+        told = now if not left or now == FINISHED else f"{now} · {time_left(left)}"
+        self._progress.update(self._bars[work], completed=self.done.get(work, 0.0), now=told)
         self._progress.update(self._all, completed=sum(self.done.values()), now=self.time_left())
         if not console.is_terminal and time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
-            self._printed = time.monotonic()
-            console.print(f"{self.names[work]}: {now}; {self.time_left()}")
+            self._line(work, now, fields)
+
+    def _line(self, work: str, what: str, fields: Mapping[str, object]) -> None:
+        """A line of a log: what a chain is at, how long it has still, and how long the study."""
+        self._printed = time.monotonic()
+        left = self._seconds_left_of(work)
+        of_it = f"{time_left(left)} of it, " if left and len(self.expected) > 1 else ""
+        say(f"{self.names[work]}: {what}; {of_it}{self.time_left()}", **self._fields(work), **fields)
+
+    def _fields(self, work: str) -> dict[str, object]:
+        """What a structured line says of whose it is."""
+        return {"chain": work, **self.fields.get(work, {})}
+
+    def _last(self, work: str) -> int:
+        return max((generation for generation, _ in self.expected[work]), default=-1)
+
+    def _seconds_left_of(self, work: str) -> float | None:
+        total = self._total_of(work)
+        left = total - self.done.get(work, 0.0)
+        return 0.0 if left <= 0 else self._paces[work].seconds(left, total)
+
+    def _seconds_left(self) -> float | None:
+        total = self._total()
+        return self._pace.seconds(total - sum(self.done.values()), total)
+
+    def _total_of(self, work: str) -> float:
+        return sum(self.expected[work].values())
 
     def _total(self) -> float:
-        return sum(sum(phases.values()) for phases in self.expected.values())
+        return sum(map(self._total_of, self.expected))
 
 
 def chain_name(chain: Chain) -> str:
     return f"{chain.condition} seed {chain.seed}"
+
+
+def chain_fields(chains: Iterable[Chain]) -> dict[str, dict[str, object]]:
+    """What a structured line says of a chain, by its identity."""
+    return {chain.identity: {"condition": chain.condition, "seed": chain.seed} for chain in chains}
 
 
 def _result(generation: Generation) -> str:

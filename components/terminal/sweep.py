@@ -8,7 +8,9 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
-from components.terminal.printing import console, time_left
+from components.terminal.printing import console, say, time_left
+from components.terminal.snapshot import Row as TrialRow
+from components.terminal.snapshot import Snapshot
 
 SECONDS_BETWEEN_LINES = 20
 ROWS = 24  # what fits most terminals: the newest trials
@@ -96,22 +98,50 @@ class SweepProgress:
             self.say(f"{trial} ({row.settings}): {state}{reached}" + (f": {error}" if error else ""))
 
     def say(self, line: str) -> None:
-        console.print(line)
+        say(line)
 
     def time_left(self) -> str:
+        """How long still, in words."""
+        left = self._seconds_left()
+        if left is None:
+            return "time left not known yet"
+        return time_left(left) if left else "nearly done"
+
+    def snapshot(self) -> Snapshot:
+        """Where every trial is, as plain data."""
+        rows = [
+            TrialRow(
+                name=f"{name} ({row.settings})",
+                chain=name,
+                generation=row.generation,
+                last=self.generations,
+                now=row.now if row.state == "running" else row.state,
+                seconds_left=self._seconds_left_of(row),
+            )
+            for name, row in self.rows.items()
+        ]
+        ended = sum(row.state != "running" for row in self.rows.values())
+        return Snapshot(rows, self._seconds_left(), ended == self.trials)
+
+    def _seconds_left(self) -> float | None:
         """By the seconds that a generation has taken, and by how many of them a trial has come to before it was stopped."""
         if not self._computed:
-            return "time left not known yet"
-        now, seconds, each = time.monotonic(), self._seconds / self._computed, self.generations + 1
+            return None
+        seconds, each = self._seconds / self._computed, self.generations + 1
         ended = [row.generation + 1 for row in self.rows.values() if row.state in ("completed", "pruned")]
         typical = sum(ended) / len(ended) if ended else each
-        running = [
-            max((each - max(row.generation + 1, row.found)) * seconds - (now - row.since), 0.0)
-            for row in self._running()
-        ]
+        running = [self._seconds_left_of(row) or 0.0 for row in self._running()]
         begun_later = typical * max(self.trials - len(self.rows), 0) * seconds
-        left = max([(sum(running) + begun_later) / self._side_by_side, *running])
-        return time_left(left) if left else "nearly done"
+        return max([(sum(running) + begun_later) / self._side_by_side, *running])
+
+    def _seconds_left_of(self, row: Row) -> float | None:
+        """Of a trial that comes to its end."""
+        if row.state != "running":
+            return 0.0
+        if not self._computed:
+            return None
+        left = self.generations + 1 - max(row.generation + 1, row.found)
+        return max(left * self._seconds / self._computed - (time.monotonic() - row.since), 0.0)
 
     def _running(self) -> list[Row]:
         return [row for row in self.rows.values() if row.state == "running"]

@@ -4,7 +4,6 @@ Everything that a user can have got wrong about it ends here, within seconds, be
 """
 
 import hashlib
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -60,8 +59,6 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
 
     Raises `BadInput` if the store cannot be reached, written to or is none of MLflow's.
     """
-    for noisy in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     default = f"sqlite:///{project.resolve() / 'mlflow.db'}"
     uri = os.environ.get("MLFLOW_TRACKING_URI") or default
     scheme = urlsplit(uri).scheme.split("+")[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from components import logs
 from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
@@ -69,7 +70,8 @@ class BaseWork:
         def make(out: Path, progress: Progress) -> dict[str, float]:
             return self._make(out, peers, progress)
 
-        phase(self.store, "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
+        with logs.at(phase="pretrain"):
+            phase(self.store, "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
 
     def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
         """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot."""

@@ -37,7 +37,8 @@ def measure_rates(
 
     Args:
         batch_size: blocks that a worker trains on in one step.
-        fitted_in, sampled_in: precisions, `fp32` or `bf16`.
+        fitted_in: precision of fine-tuning, `fp32` or `bf16`.
+        sampled_in: precision of beam search.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -32,7 +32,8 @@ class DeepSpeedEngine:
         import deepspeed
 
         load_collectives()
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        theirs = logging.getLogger("DeepSpeed")  # what it warns of goes the way of all warnings
+        theirs.handlers, theirs.propagate = [], True
         if not dist.is_initialized():  # a process of its own, without Ray
             dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
         os.environ.setdefault("LOCAL_RANK", "0")  # Ray Train and torchrun set it, DeepSpeed insists on it

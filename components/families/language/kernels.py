@@ -49,7 +49,8 @@ def attend(projected: Tensor, keys: Tensor, values: Tensor, own: Tensor, seen: T
 
     Args:
         projected: (n, beams, 3, heads, head size): queries, keys and values of the newest tokens.
-        keys, values: (n, heads, slots, head size), written to.
+        keys: (n, heads, slots, head size), written to.
+        values: as `keys`.
         own: int32 (n, beams), the slot that each new token takes.
         seen: int32 (n, slots in use), bit b set where beam b sees the slot; the newest tokens' own included.
 

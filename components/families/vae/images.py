@@ -5,7 +5,6 @@ source -> grey images of one size (bytes) -> training and test split -> `train.n
 
 import gzip
 import hashlib
-import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,10 +90,8 @@ def _openml(name: str) -> np.ndarray:
     from sklearn.datasets import fetch_openml
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it tries again; what comes of it is told below
-            # The other parser is faster, and stumbles over mnist_784's labels where pandas is 3.0.
-            pixels = fetch_openml(name, version=1, as_frame=False, parser="liac-arff", n_retries=1).data
+        # The other parser is faster, and stumbles over mnist_784's labels where pandas is 3.0.
+        pixels = fetch_openml(name, version=1, as_frame=False, parser="liac-arff", n_retries=1).data
     except (URLError, OSError) as error:
         remedy = (
             f"OpenML does not answer ({error}); give data.path, or leave data.name={DIGITS}, which downloads nothing"

@@ -5,8 +5,6 @@ colour bars and dots that are nearly white; the history of several objectives ha
 were pruned. All of them name objectives by number. Their pictures change matplotlib's style for the whole process.
 """
 
-import warnings
-
 import numpy as np
 import optuna
 import pandas as pd
@@ -69,10 +67,8 @@ def _fanova(study: optuna.Study, fields: list[str], index: int, shown: list[str]
     def target(trial: FrozenTrial) -> float:
         return float(trial.values[index])
 
-    with warnings.catch_warnings():  # which say that parts of Optuna are experimental
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        found = get_param_importances(study, evaluator=evaluator, params=fields, target=target)
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    found = get_param_importances(study, evaluator=evaluator, params=fields, target=target)
     return {field: float(found[field]) for field in shown}
 
 

@@ -4,7 +4,7 @@ The store is the truth; what MLflow could not take for now is kept in line and w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from components import tracking
-from components.figures.report import write_report
 from components.figures.samples import Sample
 from components.figures.table import readable, verdicts_table
 from components.recursion.records import Generation
+from components.report import write_report
 from components.store import Store
 from components.terminal import StudyProgress, console, print_table
 from pipelines.outbox import Outbox
@@ -91,10 +91,23 @@ class Recorder:
         if card is not None:
             print_table("Scorecard", verdicts_table(card))
         self.outbox.flush()
+        run, runs = tracking.read_back(self.study)
         with TemporaryDirectory() as folder:
             figures = draw(metrics, Path(folder) / "figures")
             report = Path(folder) / "report.html"
-            write_report(report, title, settings, closing, figures, captions, samples(), scorecard=card)
+            write_report(
+                report,
+                title,
+                settings,
+                closing,
+                figures,
+                captions,
+                samples(),
+                scorecard=card,
+                metrics=metrics,
+                run=replace(run, status=status),
+                runs=runs,
+            )
             tracking.close_study(
                 self.study,
                 status,

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from components import config
 from components.config.sweep import STUDIES
-from components.report.settings import text
+from components.report.settings import effective, text
 from components.scorecard import NOT_ASKED
 
 DEGREES = ("epochs", "learning_rate", "num_beams", "chains")
 """Fields of a condition in which two may differ and be the same setting of the paper."""
 NOT_COMPARED = ("preset", "conditions", "generations", "seeds", "store", "cluster", "tracking", "dry_run", "shown")
-_INHERITED = ("train", "generate")
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ def not_run(
     family: str, settings: Mapping[str, Any], metrics: pd.DataFrame | None, scorecard: pd.DataFrame | None
 ) -> NotRun:
     """Of a study's resolved settings, its tidy metrics and its scorecard."""
-    paper = config.load(STUDIES[family], ["--preset", "paper"]).model_dump(mode="json")
-    sentences = [
-        *_fewer(settings, paper),
-        *_conditions(settings, paper),
+    of_itself = [
         *([] if metrics is None else _unfinished(settings, metrics)),
         *([] if scorecard is None else _not_asked(scorecard)),
     ]
-    return NotRun(sentences, list(_differences(settings, paper)))
+    paper = config.load(STUDIES[family], ["--preset", "paper"]).model_dump(mode="json")
+    try:  # what is newer than the study has its default
+        ours = STUDIES[family].model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return NotRun(["Its settings are of another version of this project and cannot be held against the paper's.", *of_itself], [])
+    return NotRun([*_fewer(ours, paper), *_conditions(ours, paper), *of_itself], list(_differences(ours, paper)))
 
 
 def not_run_of_sweep(table: pd.DataFrame) -> NotRun:
@@ -74,9 +76,9 @@ def _fewer(settings: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterator[st
 
 def _conditions(settings: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterator[str]:
     """The paper's conditions that have none like them, and those that are much like one."""
-    ours = {name: _effective(one, settings) for name, one in settings["conditions"].items()}
+    ours = {name: effective(one, settings) for name, one in settings["conditions"].items()}
     for name, one in paper["conditions"].items():
-        theirs = _effective(one, paper)
+        theirs = effective(one, paper)
         alike = [
             other
             for other, fields in ours.items()
@@ -96,25 +98,15 @@ def _other(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     return [key for key in theirs if key in DEGREES and ours.get(key) != theirs[key]]
 
 
-def _effective(condition: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A condition's fields, what is empty taken from `train`, `generate` or the study."""
-    places = [settings.get(section, {}) for section in _INHERITED] + [settings]
-    fields = {}
-    for name, value in condition.items():
-        inherited = next((place[name] for place in places if name in place), None)
-        fields[name] = inherited if value is None else value
-    return fields
-
-
 def _unfinished(settings: Mapping[str, Any], metrics: pd.DataFrame) -> Iterator[str]:
     """Chains that failed or were stopped."""
     reached = metrics.groupby(["condition", "seed"])["generation"].max()
-    for name in settings["conditions"]:
-        for seed in settings["seeds"]:
+    for name in settings.get("conditions", ()):
+        for seed in settings.get("seeds", ()):
             last = int(reached.get((name, seed), -1))
             if last < 0:
                 yield f"The chain {name}, seed {seed}: none of its generations was finished."
-            elif last < settings["generations"]:
+            elif last < settings.get("generations", last):
                 yield f"The chain {name}, seed {seed}: it ended with generation {last} of {settings['generations']}."
 
 

@@ -44,7 +44,7 @@ class Settings:
 def settings_of(settings: Mapping[str, Any], run: StudyRun | None) -> Settings:
     """Of a study's nested settings; without a run nothing is known of its command and of what matters first."""
     shown = dict(_shown(settings))
-    columns, conditions = _conditions(settings.get("conditions") or {})
+    columns, conditions = _conditions(settings)
     names = ["preset", "generations", "seeds"]
     if run is not None:
         of_sweep = [name for name in shown if name.split(".")[0] in OF_A_SWEEP] if run.kind == "sweep" else []
@@ -79,9 +79,19 @@ def text(value: Any) -> str:
     return "" if value is None else str(without_place(value))
 
 
-def _conditions(conditions: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def effective(condition: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition's fields; what is empty comes from `train`, `generate` or the study."""
+    places = [settings.get("train", {}), settings.get("generate", {}), settings]
+    inherited = {name: next((place[name] for place in places if name in place), None) for name in condition}
+    return {name: inherited[name] if value is None else value for name, value in condition.items()}
+
+
+def _conditions(settings: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The fields that any condition sets, with what holds in each."""
+    conditions = settings.get("conditions") or {}
     fields = list(
         dict.fromkeys(name for of_one in conditions.values() for name, value in of_one.items() if value is not None)
     )
-    rows = [[name, *(text(of_one.get(field)) for field in fields)] for name, of_one in conditions.items()]
+    whole = {name: effective(of_one, settings) for name, of_one in conditions.items()}
+    rows = [[name, *(text(of_one.get(field)) for field in fields)] for name, of_one in whole.items()]
     return ["condition", *fields], rows

@@ -1,19 +1,20 @@
 """A real browser for the tests: Chromium without a window, driven through its DevTools protocol.
 
 The protocol comes over a pipe (`--remote-debugging-pipe`), so there is no port that two tests could want, and no library
-for web sockets. What a page writes to its console as a warning or an error, and what it throws, is kept: a test looks at it.
+for web sockets. What a page writes to its console as an error, and what it throws, is kept: a test looks at it.
 """
 
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -25,6 +26,9 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--disable-background-networking",
     "--no-first-run", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
+
+BEGIN = "import os, sys; [os.dup2(int(sys.argv[place - 2]), place) for place in (3, 4)]; os.execv(sys.argv[3], sys.argv[3:])"
+"""It reads orders from descriptor 3 and answers on 4."""
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 
@@ -105,23 +109,27 @@ class Page:
             case "Runtime.exceptionThrown":
                 details = told["exceptionDetails"]
                 self.said.append(details.get("exception", {}).get("description", details["text"]))
-            case "Runtime.consoleAPICalled" if told["type"] in ("error", "warning", "assert"):
+            case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
                 self.said.append(" ".join(str(one.get("value", one.get("description"))) for one in told["args"]))
-            case "Log.entryAdded" if told["entry"]["level"] in ("error", "warning"):
+            case "Log.entryAdded" if told["entry"]["level"] == "error":
                 self.said.append(told["entry"]["text"])
+
+
+def _out_of_the_way(descriptor: int) -> int:
+    """The same pipe at a number that is neither 3 nor 4."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
 
 
 @contextmanager
 def browser() -> Iterator[Page]:
     """An open tab; nothing of the browser is left afterwards."""
     assert CHROMIUM is not None
-    to_it, orders = os.pipe()
-    answers, from_it = os.pipe()
+    (to_it, orders), (answers, from_it) = (map(_out_of_the_way, os.pipe()) for _ in range(2))
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # Chromium reads orders from descriptor 3 and answers on 4.
-        shell = f'exec "$@" 3<&{to_it} 4>&{from_it}'
         process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", CHROMIUM, *FLAGS, f"--user-data-dir={Path(profile)}", "about:blank"],
+            [sys.executable, "-c", BEGIN, str(to_it), str(from_it), CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
             pass_fds=(to_it, from_it), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         os.close(to_it)

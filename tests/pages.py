@@ -32,7 +32,9 @@ def settings() -> dict[str, object]:
     return config.load(RecursionSettings, given).model_dump(mode="json")
 
 
-def samples(texts: tuple[str, ...] = WRITTEN, prompts: tuple[str, ...] = ("first prompt", "second prompt")) -> list[Sample]:
+def samples(
+    texts: tuple[str, ...] = WRITTEN, prompts: tuple[str, ...] = ("first prompt", "second prompt")
+) -> list[Sample]:
     return [
         Sample(condition, seed, generation, prompt, f"{texts[generation]} {condition}", 20.0 + generation)
         for prompt in prompts
@@ -53,16 +55,16 @@ def lineage() -> pd.DataFrame:
                 model = f"http://127.0.0.1:5000/#/models/{name}/versions/{generation + 1}"
                 digest = f"{generation}{seed}" * 32
                 version = f"{name}, version {generation + 1}"
-                rows.append(
-                    (condition, seed, generation, "FINISHED", page, digest, "ef" * 32, version, model, parent)
-                )
+                rows.append((condition, seed, generation, "FINISHED", page, digest, "ef" * 32, version, model, parent))
     return pd.DataFrame(rows, columns=LINEAGE)
 
 
 def metrics_of(numbers: pd.DataFrame) -> pd.DataFrame:
     """With what a language study measures besides: of its training sets, its times and its speeds."""
     rows = []
-    for condition, seed, generation in numbers[["condition", "seed", "generation"]].drop_duplicates().itertuples(index=False):
+    for condition, seed, generation in (
+        numbers[["condition", "seed", "generation"]].drop_duplicates().itertuples(index=False)
+    ):
         kept = 1.0 if generation == 0 else 0.1 if condition == CONDITIONS[1] else 0.0
         known = {"data/rows": 512.0, "data/alpha": 1 - kept, "data/beta": 0.0, "data/gamma": kept}
         known |= {"seconds/measure": 1.0, "tokens_per_second/fit": 1000.0, "tokens_per_second/sample": 200.0}
@@ -116,7 +118,9 @@ def hostile(study: Contents, texts: list[str]) -> Contents:
         sentences=texts,
         note=everything,
         scorecard=scorecard([Claim(one, one, one, one, 0.1, {0: 1.0, 1: 1.2}) for one in texts]),
-        profile=pd.DataFrame([dict.fromkeys(study.profile.columns, everything) | {"estimate": 1.0, "low": 0.5, "high": 1.5}])
+        profile=pd.DataFrame(
+            [dict.fromkeys(study.profile.columns, everything) | {"estimate": 1.0, "low": 0.5, "high": 1.5}]
+        )
         if study.profile is not None
         else None,
         run=replace(RUN, name=everything, experiment=everything, commit=everything),

@@ -17,7 +17,7 @@ from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
 from components.figures.samples import samples_markdown
-from components.figures.table import closing_table, over_seeds, readable
+from components.figures.table import closing_table, over_seeds
 
 pytestmark = pytest.mark.filterwarnings("error")
 

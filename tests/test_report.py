@@ -160,7 +160,9 @@ def test_the_same_study_gives_the_same_page(study: Contents, page: str, tmp_path
 # --- for everybody ---
 
 
-def test_headings_are_in_order_and_landmarks_and_alternatives_are_there(study: Contents, parsed: Parsed, tmp_path: Path):
+def test_headings_are_in_order_and_landmarks_and_alternatives_are_there(
+    study: Contents, parsed: Parsed, tmp_path: Path
+):
     several = Parsed(write_page(tmp_path / "several.html", [study, study]).read_text("utf-8"))
     for one in (parsed, several):
         levels = [int(tag[1]) for tag, _ in one.elements if re.fullmatch("h[1-6]", tag)]
@@ -171,11 +173,19 @@ def test_headings_are_in_order_and_landmarks_and_alternatives_are_there(study: C
         assert tags.count("main") == tags.count("header") == 1
         ids = [attributes["id"] for _, attributes in one.elements if "id" in attributes]
         assert len(ids) == len(set(ids))
-        pointed = [attributes[name] for _, attributes in one.elements for name in ("aria-labelledby", "aria-controls") if name in attributes]
+        pointed = [
+            attributes[name]
+            for _, attributes in one.elements
+            for name in ("aria-labelledby", "aria-controls")
+            if name in attributes
+        ]
         pointed += [str(link["href"])[1:] for link in one.all("a") if str(link["href"]).startswith("#")]
         assert set(pointed) <= set(ids)
         assert all(len(str(picture["alt"])) > 50 for picture in one.all("img"))
-        assert one.elements[[tag for tag, _ in one.elements].index("body") + 1] == ("a", {"class": "skip", "href": "#main"})
+        assert one.elements[[tag for tag, _ in one.elements].index("body") + 1] == (
+            "a",
+            {"class": "skip", "href": "#main"},
+        )
     assert parsed.all("html")[0]["lang"] == "en"
     assert len(parsed.all("img")) == 4
 
@@ -201,7 +211,9 @@ def contrast(one: str, other: str) -> float:
 
 def test_the_measure_of_contrast_is_wcag_s():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)  # the palest grey that text may have on white
+    assert contrast("#767676", "#ffffff") == pytest.approx(
+        4.54, abs=0.005
+    )  # the palest grey that text may have on white
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -231,7 +243,14 @@ def test_every_part_of_a_study_is_on_the_page(parsed: Parsed):
 
 
 def test_no_path_and_no_address_of_a_machine_is_shown(study: Contents, tmp_path: Path):
-    given = ["--corpus.path", "/home/somebody/texts", "--cluster.address", "10.1.2.3:6379", "--store.path", "/data/store"]
+    given = [
+        "--corpus.path",
+        "/home/somebody/texts",
+        "--cluster.address",
+        "10.1.2.3:6379",
+        "--store.path",
+        "/data/store",
+    ]
     settings = config.load(RecursionSettings, ["--preset", "smoke", *given]).model_dump(mode="json")
     shown = settings_of(settings, RUN)
     everything = " ".join([shown.command, *(value for _, value in shown.all), *(value for _, value in shown.first)])
@@ -248,7 +267,12 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
     assert [(row.condition, row.seed) for row in prompts[0].rows] == [(c, s) for c in CONDITIONS for s in range(SEEDS)]
     cards = prompts[0].rows[0].cards
     assert [card.generation for card in cards] == list(range(GENERATIONS))
-    assert [[piece for piece, is_new in card.pieces if is_new] for card in cards] == [[], ["a"], ["mat"], ["mat mat mat"]]
+    assert [[piece for piece, is_new in card.pieces if is_new] for card in cards] == [
+        [],
+        ["a"],
+        ["mat"],
+        ["mat mat mat"],
+    ]
     assert cards[0].change == ""
     assert cards[1].change == "1 of 7 words new since generation 0"
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
@@ -275,7 +299,9 @@ def test_a_sample_s_signs_are_shown_and_not_obeyed(study: Contents):
 
 def test_the_lineage_says_what_each_training_set_was_made_of(study: Contents):
     assert study.runs is not None
-    chains = lineages(study.runs.sample(frac=1, random_state=0).sort_values("generation"), study.metrics, study.settings, "language")
+    chains = lineages(
+        study.runs.sample(frac=1, random_state=0).sort_values("generation"), study.metrics, study.settings, "language"
+    )
     assert [(chain.condition, chain.seed) for chain in chains] == [(c, s) for c in CONDITIONS for s in range(SEEDS)]
     kept = chains[2].steps
     assert [step.shares for step in kept] == [(0, 0, 1), *[(pytest.approx(0.9), 0, pytest.approx(0.1))] * 3]
@@ -294,21 +320,32 @@ def test_the_lineage_says_what_each_training_set_was_made_of(study: Contents):
     assert kinds.count("samples") == GENERATIONS - 1
 
 
-@pytest.mark.parametrize("regime", [Regime("replace", 0.3), Regime("replace"), Regime("accumulate"), Regime("subsample")])
+@pytest.mark.parametrize(
+    "regime", [Regime("replace", 0.3), Regime("replace"), Regime("accumulate"), Regime("subsample")]
+)
 def test_the_shares_that_a_regime_gives_are_those_of_what_it_composes(regime: Regime):
     import numpy as np
 
     for generation in range(5):
         random = np.random.default_rng(generation)
         drawn = compose(regime, [2000] * (generation + 1), random).weights(generation)
-        assert drawn == pytest.approx(expected_weights(regime, generation), abs=0.04 if regime.name == "subsample" else 1e-9)
+        assert drawn == pytest.approx(
+            expected_weights(regime, generation), abs=0.04 if regime.name == "subsample" else 1e-9
+        )
 
 
 def test_generations_that_have_no_run_of_their_own_leave_a_gap_in_the_lineage():
     settings = config.load(GaussianSettings, ["--preset", "smoke"]).model_dump(mode="json")
-    runs = pages.lineage().query("condition == 'no-real-data' and seed == 0").assign(condition="accumulate-100", generation=[0, 5, 12, 13])
+    runs = (
+        pages.lineage()
+        .query("condition == 'no-real-data' and seed == 0")
+        .assign(condition="accumulate-100", generation=[0, 5, 12, 13])
+    )
     (chain,) = lineages(runs, None, settings, "gaussian")
-    assert [step.shares for step in chain.steps][1:3] == [pytest.approx((1 / 6, 4 / 6, 1 / 6)), pytest.approx((1 / 13, 11 / 13, 1 / 13))]
+    assert [step.shares for step in chain.steps][1:3] == [
+        pytest.approx((1 / 6, 4 / 6, 1 / 6)),
+        pytest.approx((1 / 13, 11 / 13, 1 / 13)),
+    ]
     assert not any(step.exact for step in chain.steps)
     kinds = [line.kind for line in chain.graph.lines]
     assert (kinds.count("skipped"), kinds.count("samples"), kinds.count("older")) == (2, 1, 3)
@@ -320,11 +357,21 @@ def test_the_cost_adds_up_seconds_and_tokens_of_all_chains():
         (condition, seed, 0, metric, value)
         for condition, factor in (("b", 1.0), ("a", 2.0))
         for seed in (0, 1)
-        for metric, value in (("seconds/fit", 10 * factor), ("tokens_per_second/fit", 100 + 200 * seed), ("seconds/sample", 4.0))
+        for metric, value in (
+            ("seconds/fit", 10 * factor),
+            ("tokens_per_second/fit", 100 + 200 * seed),
+            ("seconds/sample", 4.0),
+        )
     ]
     found = cost(pd.DataFrame(rows, columns=columns))
     assert found is not None
-    assert found.columns == ["condition", "fine-tuning (s)", "writing (s)", "tokens trained on", "tokens/s, fine-tuning"]
+    assert found.columns == [
+        "condition",
+        "fine-tuning (s)",
+        "writing (s)",
+        "tokens trained on",
+        "tokens/s, fine-tuning",
+    ]
     assert found.rows == [
         ["b", "20", "8", "4,000", "200"],
         ["a", "40", "8", "8,000", "200"],
@@ -366,7 +413,9 @@ def test_a_condition_of_the_paper_that_has_none_like_it_was_not_run():
 
 
 def test_settings_of_another_version_are_not_held_against_the_paper_s(study: Contents):
-    older = {name: value for name, value in study.settings.items() if name != "generate"}  # what is newer has its default
+    older = {
+        name: value for name, value in study.settings.items() if name != "generate"
+    }  # what is newer has its default
     assert not_run("language", older, None, None).sentences[0].startswith("Seeds: 2 of the 5")
     found = not_run("language", {**study.settings, "gone": 1}, study.metrics, study.scorecard)
     assert "another version" in found.sentences[0]
@@ -454,7 +503,11 @@ def test_several_studies_are_compared_and_then_shown_each(study: Contents, tmp_p
     run = replace(RUN, family="gaussian", run_id="cd" * 16)
     other = replace(study, title="Another one", run=run, metrics=None, runs=None, settings=settings)
     page = Parsed(write_page(tmp_path / "report.html", [study, other]).read_text("utf-8"))
-    (row,) = [line for line in study.table.to_dict("records") if line["condition"] == CONDITIONS[0] and line["generation"] == str(GENERATIONS - 1)]
+    (row,) = [
+        line
+        for line in study.table.to_dict("records")
+        if line["condition"] == CONDITIONS[0] and line["generation"] == str(GENERATIONS - 1)
+    ]
     assert row["test perplexity"] in page.text
     assert "1 cannot tell" in page.text or "1 holds here" in page.text
     assert f"1 {NOT_ASKED}" in page.text

@@ -37,7 +37,10 @@ def not_run(
     try:  # what is newer than the study has its default
         ours = STUDIES[family].model_validate(settings).model_dump(mode="json")
     except ValidationError:
-        return NotRun(["Its settings are of another version of this project and cannot be held against the paper's.", *of_itself], [])
+        return NotRun(
+            ["Its settings are of another version of this project and cannot be held against the paper's.", *of_itself],
+            [],
+        )
     return NotRun([*_fewer(ours, paper), *_conditions(ours, paper), *of_itself], list(_differences(ours, paper)))
 
 
@@ -63,10 +66,8 @@ def _fewer(settings: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterator[st
         yield f"Generations after {settings['generations']}: the paper's experiment goes to {paper['generations']}."
     model, corpus = settings.get("model"), settings.get("corpus")
     if model and model["name"] != paper["model"]["name"]:
-        here = (
-            model["name"]
-            and text(model["name"])
-            or (f"a model of {model['layers']} layers of width {model['hidden_size']}, from random weights")
+        here = (model["name"] and text(model["name"])) or (
+            f"a model of {model['layers']} layers of width {model['hidden_size']}, from random weights"
         )
         yield f"The paper's model, {paper['model']['name']}: here it was {here}."
     if corpus and (corpus["path"] or corpus["dataset"] != paper["corpus"]["dataset"]):

@@ -66,7 +66,7 @@ for (const form of filters) {
 // --- the view that the address names ---
 
 function showView() {
-  const anchor = location.hash.includes("=") ? null : document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const anchor = document.getElementById(location.hash.slice(1));
   if (location.hash.includes("=")) view = viewIn(location.hash);
   if (studies.length) {
     const around = anchor?.closest("[data-study]");
@@ -147,6 +147,7 @@ function darkened(value, key, within) {
 }
 
 const THREE_D = new Set(["scatter3d", "mesh3d", "surface"]);
+const CONFIG = { displaylogo: false, displayModeBar: true, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 const hasWebGL = () => Boolean(document.createElement("canvas").getContext("webgl"));
 
 async function drawFigure(figure) {
@@ -159,7 +160,7 @@ async function drawFigure(figure) {
   const live = figure.querySelector(".live");
   live.hidden = false;
   figure.classList.add("drawn");
-  await Plotly.react(live, data, layout, { displaylogo: false, responsive: true });
+  await Plotly.react(live, data, layout, CONFIG);
   figure.dataset.drawn = dark.matches ? "dark" : "light";
   if (threeD) leaving.observe(figure);
 }

@@ -24,6 +24,7 @@ from components.report.artifacts import contents_of
 from components.report.cost import cost
 from components.report.figures import drawn_by
 from components.report.lineage import lineages
+from components.report.machine import energy
 from components.report.not_run import not_run, not_run_of_sweep
 from components.report.page import TEMPLATES
 from components.report.samples import by_prompt, changed
@@ -278,15 +279,15 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
 
 
-WORDS = st.lists(st.sampled_from(["a", "the", "cat", "\n", " ", "mat.", "x  y", "\t"]), max_size=14).map(" ".join)
+WORDS = st.lists(st.sampled_from(["a", "the", "cat", "\n", " ", "mat.", "x  y", "\t", "é.__a", "…"]), max_size=14).map(" ".join)
 
 
 @given(WORDS, WORDS)
 def test_what_is_marked_and_what_is_not_are_together_the_text(before: str, text: str):
     pieces = changed(before, text)
     assert "".join(piece for piece, _ in pieces) == text
-    kept = " ".join(piece for piece, is_new in pieces if not is_new).split()
-    words = iter(before.split())
+    kept = re.findall(r"\w+|[^\w\s]", " ".join(piece for piece, is_new in pieces if not is_new))
+    words = iter(re.findall(r"\w+|[^\w\s]", before))
     assert all(word in words for word in kept)  # in the order in which the text before has them
     assert [is_new for _, is_new in changed(text, text) if is_new] == []
 
@@ -425,6 +426,15 @@ def test_settings_of_another_version_are_not_held_against_the_paper_s(study: Con
 def test_trials_that_did_not_come_to_their_end_are_counted():
     table = pd.DataFrame({"trial": ["0", "1", "2"], "state": ["completed", "pruned", "pruned"]})
     assert not_run_of_sweep(table).sentences == ["2 of 3 trials: stopped before the last generation, as hopeless."]
+
+
+def test_why_there_is_no_energy_is_said_as_the_machine_has_it(tmp_path: Path):
+    assert "not readable" in energy(tmp_path)
+    (tmp_path / "intel-rapl:0" / "energy_uj").mkdir(parents=True)  # a counter that may not be read
+    assert "not readable" in energy(tmp_path)
+    (tmp_path / "intel-rapl:1").mkdir()
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("262143328850\n")
+    assert "counts all that the machine does" in energy(tmp_path)
 
 
 # --- and again ---

@@ -22,7 +22,7 @@ class Contents:
     `settings` may nest. `table` is the closing table as text (`readable`), `note` is said below it, `sentences` above.
     `figures` are the files drawn (`<name>.png`, `<name>.html`), `captions` the words to them by name. `metrics` are tidy
     (condition, seed, generation, metric, value). `runs` are the generations in MLflow (`tracking.lineage`), `run` the study's
-    own. `machine` and `versions`: where it was started.
+    own. `machine`, `versions` and `energy` (why it was not measured): of the machine where it was started.
     """
 
     title: str
@@ -40,6 +40,7 @@ class Contents:
     runs: pd.DataFrame | None = None
     machine: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    energy: str = ""
     gaps: Sequence[str] = ()
 
     def said(self) -> str:
@@ -52,6 +53,7 @@ class Contents:
             "note": self.note,
             "machine": self.machine,
             "versions": dict(self.versions),
+            "energy": self.energy,
             "samples": [asdict(sample) | {"perplexity": _finite(sample.perplexity)} for sample in self.samples],
         }
         return json.dumps(known, ensure_ascii=False, indent=1, allow_nan=False)

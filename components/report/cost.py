@@ -5,19 +5,17 @@ Taken from the study's own numbers, so it is the work that the results took, als
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 PHASES = {"fit": "fine-tuning", "sample": "writing", "measure": "measuring"}
 TOKENS = {"fit": "tokens trained on", "sample": "tokens written"}
-_POWERCAP = Path("/sys/class/powercap")
 _HOUR = 3600
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A row a condition and one for all; `total` in a sentence. `energy` says why there is none."""
+    """A row a condition and one for all; `total`: seconds of all phases of all chains, for people."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -31,6 +31,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def energy(counters: Path = Path("/sys/class/powercap")) -> str:
+    """Why no energy is given for a study: the processor's counters (RAPL) as this process finds them."""
+    for counter in sorted(counters.glob("*/energy_uj")):
+        try:
+            counter.read_text()
+        except OSError:
+            continue
+        return "the processor's counter can be read there, but it counts all that the machine does, and not a study's part of it"
+    return "the processor's counters (RAPL) are not readable there"
+
+
 def _processor() -> str:
     if (file := Path("/proc/cpuinfo")).is_file():
         for line in file.read_text().splitlines():

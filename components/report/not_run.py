@@ -86,7 +86,7 @@ def _conditions(settings: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterat
             if all(fields.get(key) == value for key, value in theirs.items() if key not in DEGREES)
         ]
         if not alike:
-            what = ", ".join(f"{key} {text(value)}" for key, value in one.items() if value is not None)
+            what = ", ".join(f"{key} {text(value)}" for key, value in one.items() if value)
             yield f"The paper's condition {name} ({what})."
             continue
         other = min(alike, key=lambda found: len(_other(ours[found], theirs)))

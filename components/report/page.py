@@ -21,7 +21,7 @@ from components.report import figures, overview
 from components.report.contents import NOTE, Contents
 from components.report.cost import cost
 from components.report.lineage import lineages
-from components.report.machine import machine, versions
+from components.report.machine import energy, machine, versions
 from components.report.not_run import NotRun, not_run, not_run_of_sweep
 from components.report.samples import by_prompt
 from components.report.settings import settings_of
@@ -53,7 +53,7 @@ def write_report(
     """
     contents = Contents(
         title, settings, table, figures, captions, samples, sentences, note, scorecard, profile, metrics, run, runs,
-        machine(), versions(),
+        machine(), versions(), energy(),
     )  # fmt: skip
     path.with_suffix(".json").write_text(contents.said(), encoding="utf-8")
     return write_page(path, [contents])
@@ -104,6 +104,7 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "settings": settings_of(study.settings, run),
         "machine": study.machine,
         "versions": study.versions,
+        "energy": study.energy,
         "clustered": bool((study.settings.get("cluster") or {}).get("address")),
         "gaps": study.gaps,
         "verdicts": _verdicts(study.scorecard),

@@ -9,7 +9,8 @@ from components.figures.samples import Sample, visible
 from components.figures.style import short
 
 _BEGINNING = 48
-_WORD = re.compile(r"\s*\S+|\s+$")
+_PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")  # a word or a sign, with the space before it
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,14 @@ def _cards(written: Sequence[Sample]) -> list[Card]:
 
 
 def _change(pieces: Sequence[tuple[str, bool]], before: int) -> str:
-    words = sum(len(text.split()) for text, _ in pieces)
-    new = sum(len(text.split()) for text, is_new in pieces if is_new)
+    words = sum(len(_WORD.findall(text)) for text, _ in pieces)
+    new = sum(len(_WORD.findall(text)) for text, is_new in pieces if is_new)
     return f"{new} of {words} words new since generation {before}" if new else f"no new word since generation {before}"
 
 
 def _words(text: str) -> list[str]:
-    """Words with the space before them, which together are the text."""
-    return _WORD.findall(text)
+    """Words and signs with the space before them, which together are the text."""
+    return _PIECE.findall(text)
 
 
 def _beginning(text: str) -> str:

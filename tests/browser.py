@@ -87,6 +87,26 @@ class Page:
             assert time.monotonic() < deadline, f"still not true: {expression}; the page said {self.said}"
             time.sleep(0.02)
 
+    @contextmanager
+    def frame(self, scheme: str) -> Iterator[None]:
+        """Within, the page is a frame of this one that has a process of its own, as a sandboxed one has."""
+        whole, frames = self.session, list[dict[str, Any]]()
+        deadline = time.monotonic() + SECONDS
+        try:
+            self.session = ""
+            while not frames:
+                assert time.monotonic() < deadline, f"no frame of {scheme}"
+                targets = self.call("Target.getTargets")["targetInfos"]
+                frames = [one for one in targets if one["type"] == "iframe" and one["url"].startswith(scheme)]
+            answer = self.call("Target.attachToTarget", targetId=frames[0]["targetId"], flatten=True)
+            self.session = answer["sessionId"]
+            for domain in ("Runtime", "Log"):
+                self.call(f"{domain}.enable")
+            self.until("document.readyState === 'complete'")
+            yield
+        finally:
+            self.session = whole
+
     def press(self, key: str, code: int, text: str = "", modifiers: int = 0) -> None:
         """A key of the keyboard, down and up."""
         same = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
@@ -129,7 +149,7 @@ def browser() -> Iterator[Page]:
     (to_it, orders), (answers, from_it) = (map(_out_of_the_way, os.pipe()) for _ in range(2))
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [sys.executable, "-c", BEGIN, str(to_it), str(from_it), CHROMIUM, *FLAGS, f"--user-data-dir={profile}"],
+            [sys.executable, "-c", BEGIN, str(to_it), str(from_it), CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(to_it, from_it), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         os.close(to_it)

@@ -102,7 +102,7 @@ def contents(folder: Path, title: str = "Recursion: preset laptop") -> Contents:
     )
 
 
-def hostile(study: Contents, texts: list[str]) -> Contents:
+def hostile_study(study: Contents, texts: list[str]) -> Contents:
     """The same study, with these texts wherever a text from outside is shown."""
     everything = " ".join(texts)
     written = samples((everything,) * GENERATIONS, tuple(texts))

@@ -36,7 +36,7 @@ from components.store import Store
 from components.tracking.studies import _as_text
 from pipelines.recursion import samples_page
 from tests.families import BLOCKS, LENGTH, language
-from tests.pages import contents, hostile
+from tests.pages import contents, hostile_study
 from tests.test_figures import study
 
 HOSTILE = [
@@ -85,7 +85,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
     whole = contents(folder)
     found = []
     for kind, texts in (("harmless", HARMLESS), ("hostile", HOSTILE)):
-        study = hostile(whole, texts)
+        study = hostile_study(whole, texts)
         found.append(Page(write_page(folder / f"{kind}.html", [study, study]).read_text("utf-8")))
     return found[0], found[1]
 

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -169,7 +170,7 @@ def test_headings_are_in_order_and_landmarks_and_alternatives_are_there(
         levels = [int(tag[1]) for tag, _ in one.elements if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1
         assert levels.count(1) == 1
-        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
         tags = [tag for tag, _ in one.elements]
         assert tags.count("main") == tags.count("header") == 1
         ids = [attributes["id"] for _, attributes in one.elements if "id" in attributes]
@@ -279,7 +280,9 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
 
 
-WORDS = st.lists(st.sampled_from(["a", "the", "cat", "\n", " ", "mat.", "x  y", "\t", "é.__a", "…"]), max_size=14).map(" ".join)
+WORDS = st.lists(st.sampled_from(["a", "the", "cat", "\n", " ", "mat.", "x  y", "\t", "é.__a", "…"]), max_size=14).map(
+    " ".join
+)
 
 
 @given(WORDS, WORDS)

@@ -5,7 +5,10 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -264,11 +267,49 @@ def test_without_scripts_everything_is_shown_and_nothing_is_there_to_press(tab: 
     assert tab.eval("[...document.querySelectorAll('img')].every((picture) => picture.offsetWidth > 100)")
 
 
+VIEWER = """<!DOCTYPE html><body><script>
+fetch("report.html").then((answer) => answer.text()).then((text) => {
+  const frame = Object.assign(document.createElement("iframe"), { width: 900, height: 800 });
+  frame.setAttribute("sandbox", "allow-scripts");
+  frame.src = URL.createObjectURL(new Blob([text], { type: "text/html" }));
+  document.body.append(frame);
+});
+</script></body>"""
+
+
+def test_in_the_sandboxed_frame_of_mlflow_s_viewer_figures_are_drawn_and_filters_and_sections_work(
+    tab: Page, study: Contents, tmp_path: Path
+):
+    """MLflow 3.17.2 shows a page as a blob in a frame with sandbox="allow-scripts"."""
+    write_page(tmp_path / "report.html", [study, study])
+    (tmp_path / "viewer.html").write_text(VIEWER)
+    quiet = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            tab.open(f"http://127.0.0.1:{server.server_port}/viewer.html")
+            with tab.frame("blob:"):
+                assert tab.eval("window.origin") == "null"
+                assert len(shown(tab, ".embedded")) == 1
+                look_at(tab, "study-1-figure10_test_perplexity")
+                tab.eval("document.querySelector('[data-tab=\"2\"]').click()")
+                assert shown(tab, "[data-study] > h2") == ["2. Recursion: preset laptop"]
+                choose = "(select) => { select.value = '2'; select.dispatchEvent(new Event('change')); }"
+                tab.eval(f"[document.querySelector('#study-2 select[name=prompt]')].forEach({choose})")
+                assert shown(tab, "[data-prompt] > h4") == ["Prompt 2"]
+                tab.eval("document.querySelector('a[href=\"#study-2-scorecard\"]').click()")
+                assert abs(tab.eval("document.getElementById('study-2-scorecard').getBoundingClientRect().top")) < 60
+                assert shown(tab, "[data-prompt] > h4") == ["Prompt 2"]
+        finally:
+            server.shutdown()
+    assert [line for line in tab.said if "404" not in line] == []  # favicon.ico
+
+
 # --- what models wrote ---
 
 
 def test_text_of_models_and_of_users_is_shown_and_does_not_run(tab: Page, study: Contents, tmp_path: Path):
-    address = write_page(tmp_path / "hostile.html", [pages.hostile(study, HOSTILE)] * 2).as_uri()
+    address = write_page(tmp_path / "hostile.html", [pages.hostile_study(study, HOSTILE)] * 2).as_uri()
     tab.open(address)
     look_at(tab, "study-1-figure10_test_perplexity")
     for control in ("prompt", "seed", "condition", "chain"):

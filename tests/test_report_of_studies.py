@@ -1,6 +1,7 @@
 """`mlflow run . -e report`: any studies of the tracking store on one page; what cannot be is told in one line, or on the page."""
 
 import hashlib
+import itertools
 import shlex
 import shutil
 import signal
@@ -324,7 +325,7 @@ def test_the_command_makes_the_same_settings(arguments: list[str]):
     settings = config.load(RecursionSettings, arguments)
     words = shlex.split(command("language", settings.model_dump(mode="json")))
     assert words[:6] == ["mlflow", "run", ".", "-e", "recursion", "--env-manager"]
-    pairs = [word.partition("=") for flag, word in zip(words, words[1:], strict=False) if flag == "-P"]
+    pairs = [word.partition("=") for flag, word in itertools.pairwise(words) if flag == "-P"]
     again = config.load(RecursionSettings, [part for name, _, value in pairs for part in (f"--{name}", value)])
     assert again == settings
 
@@ -336,6 +337,6 @@ def test_a_sweep_s_command_makes_the_same_sweep():
     ):
         chosen = sweep.load(arguments)
         words = shlex.split(command(chosen.settings.family, chosen.dump(), "sweep"))
-        pairs = [word.partition("=") for flag, word in zip(words, words[1:], strict=False) if flag == "-P"]
+        pairs = [word.partition("=") for flag, word in itertools.pairwise(words) if flag == "-P"]
         again = sweep.load([part for name, _, value in pairs for part in (f"--{name}", value)])
         assert again.dump() == chosen.dump()

@@ -6,9 +6,13 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 const viewIn = (address) => new URLSearchParams(address.includes("=") ? address.slice(1) : "");
 let view = viewIn(location.hash);
 
+// In the frame of MLflow's viewer a page may not change its address, not even to go to a section, and links may not open.
+const embedded = window.parent !== window && window.origin === "null";
+
 function remember(name, value) {
   view.set(name, value);
-  location.hash = view.toString();
+  showView(`#${view}`);
+  if (!embedded) location.hash = view.toString();
 }
 
 // --- tabs: a study each ---
@@ -65,9 +69,9 @@ for (const form of filters) {
 
 // --- the view that the address names ---
 
-function showView() {
-  const anchor = document.getElementById(location.hash.slice(1));
-  if (location.hash.includes("=")) view = viewIn(location.hash);
+function showView(address) {
+  const anchor = document.getElementById(address.slice(1));
+  if (address.includes("=")) view = viewIn(address);
   if (studies.length) {
     const around = anchor?.closest("[data-study]");
     const asked = around?.dataset.study ?? view.get("study");
@@ -83,8 +87,18 @@ function showView() {
   if (anchor) anchor.scrollIntoView();
 }
 
-window.addEventListener("hashchange", showView);
-showView();
+window.addEventListener("hashchange", () => showView(location.hash));
+showView(location.hash);
+
+if (embedded) {
+  for (const note of all(".embedded")) note.hidden = false;
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    showView(link.getAttribute("href"));
+  });
+}
 
 // --- figures: pictures until they are looked at, then drawn by plotly ---
 
@@ -201,11 +215,5 @@ window.addEventListener("beforeprint", () => {
 });
 window.addEventListener("afterprint", () => {
   for (const one of folded) one.open = false;
-  showView();
+  showView(`#${view}`);
 });
-
-// --- within another page's frame (MLflow's viewer) links may not open ---
-
-if (window.parent !== window && window.origin === "null") {
-  for (const note of all(".embedded")) note.hidden = false;
-}

@@ -59,6 +59,17 @@ class Composition:
         return float(own.mean()), float((~own & ~real).mean()), float(real.mean())
 
 
+def expected_weights(regime: Regime, generation: int) -> tuple[float, float, float]:
+    """(alpha, beta, gamma) that a regime gives a generation on average, where all data sets are of one size."""
+    if generation == 0:
+        return 0.0, 0.0, 1.0
+    if regime.name == "replace":
+        real = regime.real_fraction + regime.fresh_real
+        return 1 - real, 0.0, real
+    sets = generation + 1
+    return 1 / sets, (sets - 2) / sets, 1 / sets
+
+
 def compose(
     regime: Regime, sizes: list[int], random: np.random.Generator, rows: int | None = None, reserve: int = 0
 ) -> Composition:

@@ -4,7 +4,7 @@ The store is the truth; what MLflow could not take for now is kept in line and w
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from components import logs, tracking
-from components.figures.report import write_report
 from components.figures.samples import Sample
 from components.figures.table import profile_table, readable, verdicts_table
 from components.recursion.records import Generation
+from components.report import write_report
 from components.scorecard import Judgement
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, print_table, say
@@ -100,6 +100,7 @@ class Recorder:
         if judged:
             _print_judgement(judged)
         self.outbox.flush()
+        run, runs = tracking.read_back(self.study)
         with TemporaryDirectory() as folder:
             figures = draw(metrics, Path(folder) / "figures")
             report = Path(folder) / "report.html"
@@ -114,6 +115,9 @@ class Recorder:
                 sentences=[note] if judged and (note := judged.power_note()) else [],
                 scorecard=judged.scorecard if judged else None,
                 profile=judged.profile if judged else None,
+                metrics=metrics,
+                run=replace(run, status=status),
+                runs=runs,
             )
             tracking.close_study(
                 self.study,

@@ -7,6 +7,7 @@ A sweep has a name. Under it, its books in the store know every trial, so the sa
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,9 +18,9 @@ from components.config import sweep as config
 from components.config.sweep import Sweep
 from components.families.language.base import BASE
 from components.figures import sweep as figures
-from components.figures.report import write_report
 from components.figures.table import readable
 from components.measures.risk import RISKS
+from components.report import write_report
 from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import Snapshot, SweepProgress, print_table, say
@@ -144,10 +145,23 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
         drawn = figures.save_all(trials.figures(table, fitted), Path(place) / "figures")
         report = Path(place) / "report.html"
         note = "numbers at the last generation reached, means over seeds; seconds, where they are measured, of all seeds together"
-        write_report(report, title, chosen.dump(), closing_table, drawn, figures.CAPTIONS, sentences=said, note=note)
+        status: tracking.Status = "FAILED" if trials.failed else "FINISHED"
+        here, runs = tracking.read_back(run)
+        write_report(
+            report,
+            title,
+            chosen.dump(),
+            closing_table,
+            drawn,
+            figures.CAPTIONS,
+            sentences=said,
+            note=note,
+            run=replace(here, status=status),
+            runs=runs,
+        )
         tracking.close_study(
             run,
-            "FAILED" if trials.failed else "FINISHED",
+            status,
             figures=Path(place) / "figures",
             report=report,
             summary=answers.numbers(fitted, threshold),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from markdown_it import MarkdownIt
@@ -29,15 +28,15 @@ from components.figures import (
     vae,
 )
 from components.figures.curves import Curve, Panel, draw_curves
-from components.figures.report import write_report
-from components.figures.samples import Sample, samples_markdown
+from components.figures.samples import samples_markdown
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
-from components.scorecard import Claim, scorecard
+from components.report import write_page
 from components.store import Store
 from components.tracking.studies import _as_text
 from pipelines.recursion import samples_page
 from tests.families import BLOCKS, LENGTH, language
+from tests.pages import contents, hostile_study
 from tests.test_figures import study
 
 HOSTILE = [
@@ -79,37 +78,40 @@ def test_the_parser_sees_what_is_not_escaped():
 # --- report.html ---
 
 
-def test_nothing_on_the_report_is_read_as_html(tmp_path: Path):
-    everything = " ".join(HOSTILE)
-    samples = [Sample(one, 0, generation, HOSTILE[0], one, 24.8) for one in HOSTILE for generation in (0, 1)]
-    table = pd.DataFrame({everything: HOSTILE, "seconds": ["1"] * len(HOSTILE)})
-    settings = {one: one for one in HOSTILE} | {"nested": dict.fromkeys(HOSTILE, HOSTILE)}
-    (tmp_path / "figure.png").write_bytes(b"\x89PNG")
-    (tmp_path / "figure.html").write_text("")
-    figures = [tmp_path / "figure.png", tmp_path / "figure.html"]
-    claims = [Claim(one, one, one, one, 0.1, {0: 1.0, 1: 1.2}) for one in HOSTILE]
-    path = write_report(
-        tmp_path / "report.html",
-        everything,
-        settings,
-        table,
-        figures,
-        {"figure": everything},
-        samples,
-        HOSTILE,
-        everything,
-        scorecard(claims),
-    )
-    page = Page(path.read_text("utf-8"))
-    assert not {"script", "svg", "textarea", "span", "iframe", "object", "form"} & {tag for tag, _ in page.elements}
-    assert [link["href"] for link in page.all("a")] == ["figures/figure.html"]
-    assert [picture["alt"] for picture in page.all("img")] == [everything]
-    assert all(str(picture["src"]).startswith("data:image/png") for picture in page.all("img"))
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
+    """The page of a study with harmless text everywhere, and of one with these."""
+    folder = tmp_path_factory.mktemp("reports")
+    whole = contents(folder)
+    found = []
+    for kind, texts in (("harmless", HARMLESS), ("hostile", HOSTILE)):
+        study = hostile_study(whole, texts)
+        found.append(Page(write_page(folder / f"{kind}.html", [study, study]).read_text("utf-8")))
+    return found[0], found[1]
+
+
+def test_nothing_on_the_report_is_read_as_html(reports: tuple[Page, Page]):
+    harmless, page = reports
+    assert [(tag, list(attributes)) for tag, attributes in page.elements] == [
+        (tag, list(attributes)) for tag, attributes in harmless.elements
+    ]
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert all(one in page.text for one in HOSTILE)
-    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
-    assert str(policy).startswith("default-src 'none';")
-    assert "script-src" not in str(policy)
+
+
+def test_the_links_of_the_report_lead_into_mlflow_or_to_its_own_sections(reports: tuple[Page, Page]):
+    for page in reports:
+        links = {str(link["href"]) for link in page.all("a")}
+        assert {link.partition("#")[0] for link in links} == {"", "http://127.0.0.1:5000/"}
+
+
+def test_no_script_but_the_report_s_own_may_run(reports: tuple[Page, Page]):
+    for page in reports:
+        (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+        rules = dict(part.strip().split(" ", 1) for part in str(policy).split(";"))
+        assert rules["default-src"] == "'none'"
+        assert all(source.startswith("'sha256-") for source in rules["script-src"].split())
+        assert len(rules["script-src"].split()) == 2  # the page's and plotly's
 
 
 # --- the pages of figures ---
@@ -171,7 +173,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def test_a_page_has_no_script_beyond_its_own(pages: dict[str, list[Path]]):
-    assert len(pages["hostile"]) == len(CAPTIONS)
+    assert len(pages["hostile"]) == len(CAPTIONS) - 1
     for harmless, hostile in zip(pages["harmless"], pages["hostile"], strict=True):
         elements = [Page(path.read_text("utf-8")).elements for path in (harmless, hostile)]
         assert elements[0] == elements[1]

@@ -1,4 +1,4 @@
-"""Figures, closing table, samples.md and report.html: numbers drawn equal numbers given, and text cannot run."""
+"""Figures, closing table and samples.md: numbers drawn equal numbers given, and text cannot run."""
 
 import re
 from html.parser import HTMLParser
@@ -13,13 +13,12 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from components.figures import CAPTIONS, conditions, diversity, save_all, style
+from components.figures import conditions, diversity, save_all, style
 from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
-from components.figures.report import write_report
-from components.figures.samples import Sample, samples_markdown
-from components.figures.table import closing_table, over_seeds, readable
+from components.figures.samples import samples_markdown
+from components.figures.table import closing_table, over_seeds
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -360,57 +359,3 @@ def test_long_text_is_broken_into_lines_without_losing_a_character() -> None:
 def test_samples_that_do_not_match_their_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         samples_markdown(["a", "b"], ["c"], 0, [1.0])
-
-
-@pytest.fixture(scope="module")
-def report(laptop, saved: list[Path], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("report")
-    settings = {
-        "preset": "laptop",
-        "seeds": [0, 1],
-        "train": {"epochs": 3, "micro": None},
-        "note": "<script>set</script>",
-    }
-    samples = [
-        Sample(condition, 0, generation, prompt, f"{condition} {generation} {NASTY}", 24.8)
-        for condition in ("no-real-data", "keep-10-percent")
-        for generation in (2, 0, 1)
-        for prompt in ("first prompt", NASTY, "third prompt")
-    ]
-    table = readable(closing_table(laptop[0]))
-    path = write_report(folder / "report.html", "Study <script>", settings, table, saved, CAPTIONS, samples)
-    assert path == folder / "report.html"
-    return path.read_text(encoding="utf-8")
-
-
-def test_no_text_in_the_report_can_run(report: str) -> None:
-    tags = Page(report).tags
-    assert "script" not in {tag for tag, _ in tags}
-    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in report
-    assert "{{ 7*7 }}" in report
-    assert not set("\x1b\u202e") & set(report)
-
-
-def test_the_report_stands_alone_and_its_pictures_have_words(report: str) -> None:
-    assert all(source.startswith("data:image/png;base64,") for source in fetched(report))
-    pictures = [attributes for tag, attributes in Page(report).tags if tag == "img"]
-    assert len(pictures) == 4
-    assert all(len(str(picture["alt"])) > 50 for picture in pictures)
-    links = [attributes["href"] for tag, attributes in Page(report).tags if tag == "a"]
-    assert links[0] == "figures/figure10_test_perplexity.html"
-    assert len(links) == 4
-    assert "prefers-color-scheme: dark" in report
-
-
-def test_the_report_shows_the_settings_the_table_and_two_prompts_side_by_side(report: str, laptop) -> None:
-    text = re.sub(r"\s+", " ", re.sub(r"data:image[^\"]*", "", report))
-    assert "<td>train.epochs</td><td>3</td>" in text
-    assert "<td>seeds</td><td>0, 1</td>" in text
-    assert "train.micro" not in text
-    row = closing_table(laptop[0]).iloc[6]
-    assert f"{row['test_perplexity']:.1f} ± {row['test_perplexity_std']:.1f}" in text
-    assert "first prompt" in text
-    assert "third prompt" not in text
-    shown = re.findall(r"<b>generation (\d)</b>", text)
-    assert shown == ["0", "1", "2"] * 4  # two prompts, two conditions, in order

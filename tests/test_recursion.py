@@ -140,7 +140,7 @@ def test_the_study_ends_with_a_scorecard_of_the_papers_claims(client, output):
     rises = card[card["claim"].str.startswith("Perplexity on real data rises")].iloc[0]
     assert rises["low"] < rises["estimate"] < rises["high"]
     page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text("utf-8")
-    assert "<h2>Scorecard</h2>" in page
+    assert ">Scorecard</h2>" in page
     assert all(claim in page for claim in card["claim"])
     assert "Scorecard" in output
 

@@ -101,6 +101,21 @@ def to_yaml(settings: BaseModel) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(settings.model_dump(mode="json")), sort_keys=False)
 
 
+def from_yaml(text: str) -> dict[str, Any]:
+    """Resolved settings as `to_yaml` wrote them.
+
+    Raises:
+        BadInput: no settings.
+    """
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise BadInput("config.yaml", text[:80], f"cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise BadInput("config.yaml", text[:80], "holds no settings by name")
+    return cast(dict[str, Any], values)
+
+
 def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of nested settings; an empty mapping is a value."""
     for key, value in values.items():

@@ -1,4 +1,4 @@
-"""What a study is made of: chains (a condition with a seed) and their generations."""
+"""What a study is made of: chains (a condition with a seed) and their generations; and where its run is found."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,3 +31,21 @@ class Generation:
     metrics: dict[str, float] = field(hash=False)
     digests: dict[str, str] = field(hash=False)
     locations: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study or a sweep as it stands in MLflow. `started`: in UTC, to the minute. `page`: its address in the UI.
+
+    `commit`: of the code that ran it; empty where MLflow did not know one.
+    """
+
+    run_id: str
+    name: str
+    kind: str
+    family: str
+    status: str
+    experiment: str
+    started: str
+    commit: str
+    page: str

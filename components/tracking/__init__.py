@@ -13,26 +13,36 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files that are there in a moment
 
-from components.tracking.connection import Tracking, TrackingUnavailable, connect
+from components.tracking.connection import Reading, Tracking, TrackingUnavailable, connect, connect_to_read
 from components.tracking.generations import record, record_curve
+from components.tracking.reading import FilesUnreadable, attach, fetch, find_studies, lineage, read_back
 from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
 from components.tracking.trials import end_trial, ended_trials, mark_best, open_trial, record_report
 
 __all__ = [
+    "FilesUnreadable",
+    "Reading",
     "Status",
     "Study",
     "Tracking",
     "TrackingUnavailable",
     "address",
+    "attach",
     "close_study",
     "connect",
+    "connect_to_read",
     "end_chain",
     "end_trial",
     "ended_trials",
+    "fetch",
+    "find_studies",
+    "lineage",
     "mark_best",
     "open_study",
     "open_trial",
+    "read_back",
     "record",
     "record_curve",
     "record_report",

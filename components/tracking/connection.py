@@ -49,6 +49,14 @@ class Tracking:
     launcher: Run | None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A tracking store that answered, to be read."""
+
+    client: MlflowClient
+    uri: str
+
+
 def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Tracking:
     """The store named by `MLFLOW_TRACKING_URI`, else `<project>/mlflow.db`, with the study's experiment in it.
 
@@ -59,25 +67,49 @@ def connect(settings: TrackingSettings, entry_point: str, project: Path) -> Trac
 
     Raises `BadInput` if the store cannot be reached, written to or is none of MLflow's.
     """
-    default = f"sqlite:///{project.resolve() / 'mlflow.db'}"
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or default
-    scheme = urlsplit(uri).scheme.split("+")[0]
-    if scheme in DATABASES:
-        _check_database(uri)
-    elif scheme in ("http", "https"):
-        _check_server(uri)
-    elif not scheme.startswith("databricks") and uri != "databricks":
-        raise _bad_uri(uri, f"MLflow keeps no runs in plain folders; a server (http://...) or a database ({default})")
-    try:
+    uri = _address(project)
+    with _answering(uri, "that we may write to"):
         client = MlflowClient(tracking_uri=uri)
         launcher = _launcher(client)
         experiment = _experiment(client, uri, settings, entry_point, launcher)
         _name_kind(client, experiment)
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-        reason = without_password(str(error).splitlines()[0], uri)[:300]
-        raise _bad_uri(uri, f"no MLflow tracking store of this version that we may write to ({reason})") from error
     os.environ.pop("MLFLOW_RUN_ID", None)
     return Tracking(client, uri, experiment, entry_point, settings.models, launcher)
+
+
+def connect_to_read(project: Path) -> Reading:
+    """The same store, of which nothing is made: neither a database nor an experiment.
+
+    Raises `BadInput` if it cannot be reached, is not there or is none of MLflow's.
+    """
+    uri = _address(project, writing=False)
+    with _answering(uri, "that we may read"):
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+    return Reading(client, uri)
+
+
+def _address(project: Path, writing: bool = True) -> str:
+    """The store's URI; it is there, or for writing can be made."""
+    default = f"sqlite:///{project.resolve() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if scheme in DATABASES:
+        _check_database(uri, writing)
+    elif scheme in ("http", "https"):
+        _check_server(uri)
+    elif not scheme.startswith("databricks") and uri != "databricks":
+        raise _bad_uri(uri, f"MLflow keeps no runs in plain folders; a server (http://...) or a database ({default})")
+    return uri
+
+
+@contextmanager
+def _answering(uri: str, which: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = without_password(str(error).splitlines()[0], uri)[:300]
+        raise _bad_uri(uri, f"no MLflow tracking store of this version {which} ({reason})") from error
 
 
 def _name_kind(client: MlflowClient, experiment: Experiment) -> None:
@@ -92,7 +124,7 @@ def _name_kind(client: MlflowClient, experiment: Experiment) -> None:
 
 
 @contextmanager
-def reaching(tracking: Tracking) -> Iterator[None]:
+def reaching(tracking: Tracking | Reading) -> Iterator[None]:
     """Turns the errors of a store that is away for now into `TrackingUnavailable`; all others pass as they are."""
     try:
         yield
@@ -139,21 +171,25 @@ def _check_server(uri: str) -> None:
         ) from error
 
 
-def _check_database(uri: str) -> None:
+def _check_database(uri: str, writing: bool) -> None:
     """One connection by ourselves: MLflow tries for 100 seconds before it says that a database cannot be opened."""
     try:
         file = sqlalchemy.make_url(uri).database if uri.startswith("sqlite") else None
-        if file:
+        if file and not writing:
+            Path(file).open("rb").close()  # SQLite would make it
+        elif file:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
         engine = sqlalchemy.create_engine(uri)
         with engine.connect() as connection:
             if file:
                 connection.exec_driver_sql("PRAGMA schema_version")
-                connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
+                if writing:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # fails where the file may only be read
         engine.dispose()
     except (OSError, ImportError, ValueError, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = without_password(str(getattr(error, "orig", None) or error).splitlines()[0], uri)
-        raise _bad_uri(uri, f"cannot be opened for writing ({reason}); name a database that can be") from error
+        what = "cannot be opened" + " for writing" * writing
+        raise _bad_uri(uri, f"{what} ({reason}); name a database that can be") from error
 
 
 def _launcher(client: MlflowClient) -> Run | None:

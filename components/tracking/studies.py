@@ -37,6 +37,9 @@ Kind = Literal["study", "sweep", "trial"]
 BELOW: Mapping[Kind, str] = {"study": "chain", "sweep": "trial", "trial": "chain"}
 """What hangs under a run of each kind."""
 
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where `make ui` serves a database."""
+
 PARAMS_A_BATCH = 100
 CHARACTERS_A_PARAM = 6000
 _ORIGIN = (MLFLOW_USER, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLFLOW_GIT_COMMIT)
@@ -129,8 +132,8 @@ def close_study(
     """Ends the study's run, and what still runs below it, with `status`.
 
     `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet, each of `tables` a file of its name; the
-    folder `figures` becomes figures/; the page `report` becomes report.html; `summary` the study's own metrics. May be
-    repeated.
+    folder `figures` becomes figures/; the page `report` becomes report.html, and what lies beside it under its name report.json;
+    `summary` the study's own metrics. May be repeated.
     Raises `TrackingUnavailable`.
     """
     client = study.tracking.client
@@ -140,6 +143,8 @@ def close_study(
                 table.to_parquet(Path(folder) / f"{name}.parquet", index=False)
             if report is not None:
                 shutil.copy(report, Path(folder) / "report.html")
+                if (said := report.with_suffix(".json")).exists():
+                    shutil.copy(said, Path(folder) / "report.json")
             if figures is not None:
                 shutil.copytree(figures, Path(folder) / "figures")
             client.log_artifacts(study.run_id, folder)
@@ -158,8 +163,8 @@ def close_study(
 
 def address(study: Study) -> str:
     """The study's page: on its server, or for a database as `make ui` serves it."""
-    server = study.tracking.uri if study.tracking.uri.startswith("http") else "http://127.0.0.1:5000"
-    return f"{without_password(server).rstrip('/')}/{_page(study.tracking, study.run_id)}"
+    server = study.tracking.uri if study.tracking.uri.startswith("http") else LOCAL_SERVER
+    return f"{without_password(server).rstrip('/')}/{page_of(study.tracking.experiment.experiment_id, study.run_id)}"
 
 
 def runs_of_kind(tracking: Tracking, kind: str, tags: Mapping[str, str]) -> list[Run]:
@@ -188,7 +193,7 @@ def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:
     run = client.create_run(tracking.experiment.experiment_id, launcher.info.start_time, tags, name)
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in launcher.data.params.items()])
     text = _as_text(f"{tracking.experiment.name} / {name}")
-    link = f"The study: [{text}]({_page(tracking, run.info.run_id)})"
+    link = f"The study: [{text}]({page_of(tracking.experiment.experiment_id, run.info.run_id)})"
     link_tags = {"recursion.study_run": run.info.run_id, MLFLOW_RUN_NOTE: link}
     client.log_batch(launcher.info.run_id, tags=[RunTag(key, value) for key, value in link_tags.items()])
     return run
@@ -199,9 +204,9 @@ def _as_text(text: str) -> str:
     return re.sub(r"([\\`*_\[\]()!#])", r"\\\1", html.escape(text, quote=False))
 
 
-def _page(tracking: Tracking, run_id: str) -> str:
-    """With MLflow's view of experiments that train models; it opens with the one for language agents otherwise."""
-    return f"#/experiments/{tracking.experiment.experiment_id}/runs/{run_id}?workflowType=machine_learning"
+def page_of(experiment_id: str, run_id: str) -> str:
+    """A run's place in the UI, with MLflow's view of experiments that train models; it opens with that for agents otherwise."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def _adopt(tracking: Tracking, run_id: str, kind: Kind, identity: str) -> None:

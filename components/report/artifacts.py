@@ -1,0 +1,100 @@
+"""The contents of a page out of the files of a study's run in MLflow: what a study leaves there, its page can be made of again.
+
+What is not there is left out, and said.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from components import config
+from components.figures.samples import Sample
+from components.figures.table import over_seeds, readable
+from components.measures.risk import RISKS
+from components.recursion.records import StudyRun
+from components.report.contents import NOTE, Contents
+
+TABLES = ("metrics", "scorecard", "profile")
+_GENERATIONS = 12
+
+
+def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[str] = ()) -> Contents:
+    """What the files in `folder` say of a study, with its run and its generations in MLflow (`tracking.lineage`).
+
+    Raises:
+        BadInput: config.yaml is no YAML.
+    """
+    settings = (
+        config.from_yaml((folder / "config.yaml").read_text("utf-8")) if (folder / "config.yaml").exists() else {}
+    )
+    tables: dict[str, Any] = {
+        name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES if (folder / f"{name}.parquet").exists()
+    }
+    said = json.loads((folder / "report.json").read_text("utf-8")) if (folder / "report.json").exists() else None
+    figures = sorted((folder / "figures").glob("*")) if (folder / "figures").is_dir() else []
+    known: dict[str, Any] = _said(said) if said else _without(run, tables.get("metrics"))
+    names = list(known["captions"])
+    figures.sort(key=lambda file: names.index(file.stem) if file.stem in names else len(names))
+    return Contents(
+        settings=settings,
+        figures=figures,
+        run=run,
+        runs=runs,
+        gaps=[*gaps, *_gaps(folder, run, bool(settings), tables, said is not None, bool(figures))],
+        **known,
+        **tables,
+    )
+
+
+def _said(said: dict[str, Any]) -> dict[str, Any]:
+    """What `Contents.said` wrote."""
+    samples = [Sample(**one | {"perplexity": _number(one["perplexity"])}) for one in said["samples"]]
+    table = pd.DataFrame(said["table"]["rows"], columns=said["table"]["columns"])
+    return {**said, "samples": samples, "table": table}
+
+
+def _without(run: StudyRun, metrics: pd.DataFrame | None) -> dict[str, Any]:
+    """Of a study that did not come to its end, or ran before there was a report.json: its family's error by generation."""
+    table = pd.DataFrame()
+    if metrics is not None and run.family in RISKS:
+        measure = RISKS[run.family]
+        means = over_seeds(metrics, measure.metric)
+        shown = sorted(set(means["generation"]))
+        if len(shown) > _GENERATIONS:
+            places = [round(place * (len(shown) - 1) / (_GENERATIONS - 1)) for place in range(_GENERATIONS)]
+            shown = [shown[place] for place in places]
+        means = means[means["generation"].isin(shown)]
+        renamed = means.rename(columns={"mean": measure.name, "std": f"{measure.name}_std"})
+        table = readable(renamed[["condition", "generation", measure.name, f"{measure.name}_std"]])
+    return {"title": f"{run.family.capitalize()}: {run.name}", "table": table, "captions": {}, "note": NOTE}
+
+
+def _gaps(
+    folder: Path, run: StudyRun, settings: bool, tables: dict[str, pd.DataFrame], said: bool, figures: bool
+) -> list[str]:
+    """A sentence for each part that the page lacks."""
+    gaps = []
+    if run.status != "FINISHED":
+        states = {"RUNNING": "was still running", "FAILED": "failed, in part or as a whole", "KILLED": "was stopped"}
+        gaps.append(f"This study {states.get(run.status, run.status)} when the page was made.")
+    if not any(folder.iterdir()):
+        return gaps
+    if not settings:
+        gaps.append("Its settings (config.yaml) are missing: what was run, and what was not, cannot be told.")
+    if run.kind == "study" and "metrics" not in tables:
+        gaps.append("Its numbers (metrics.parquet) are missing: no table, no cost, and no shares of the training sets.")
+    if not figures:
+        gaps.append("Its figures are missing.")
+    if not said:
+        gaps.append(
+            "Its report.json is missing: no samples, and no word on machine, versions and what the figures show."
+        )
+    return gaps
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,72 @@
+"""Several studies beside each other: what each is, and how its error on real data went from the first to the last generation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from components.figures.style import conditions_of
+from components.figures.table import over_seeds, readable
+from components.measures.risk import RISKS
+from components.report.contents import Contents
+
+
+@dataclass(frozen=True)
+class Line:
+    """A study in one line."""
+
+    title: str
+    family: str
+    started: str
+    conditions: str
+    seeds: str
+    generations: str
+    verdicts: str
+
+
+def overview(studies: Sequence[Contents]) -> list[Line]:
+    """A line a study."""
+    return [_line(study) for study in studies]
+
+
+def errors(studies: Sequence[Contents]) -> pd.DataFrame:
+    """As text, a row for each condition of each study: its family's error on real data at generation 0 and at the last one."""
+    rows = []
+    for place, study in enumerate(studies, start=1):
+        if study.metrics is None or study.run is None:
+            continue
+        measure = RISKS[study.run.family]
+        found = over_seeds(study.metrics, measure.metric)
+        for condition in conditions_of(found):
+            of_one = found[found["condition"] == condition]
+            first, last = of_one.iloc[0], of_one.iloc[-1]  # every chain begins with generation 0
+            rows.append(
+                {
+                    "study": str(place),
+                    "condition": condition,
+                    "measure": measure.name,
+                    "seeds": str(int(last["seeds"])),
+                    "generation 0": float(first["mean"]),
+                    "last generation": str(int(last["generation"])),
+                    "there": float(last["mean"]),
+                    "there_std": float(last["std"]),
+                }
+            )
+    return readable(pd.DataFrame(rows)) if rows else pd.DataFrame()
+
+
+def _line(study: Contents) -> Line:
+    settings, run = study.settings, study.run
+    verdicts = pd.Series(dtype=str) if study.scorecard is None else study.scorecard["verdict"]
+    counts = verdicts.str.replace(r" with \d+ seeds?", "", regex=True).value_counts()
+    return Line(
+        title=study.title,
+        family="" if run is None else f"{run.family}{' (sweep)' if run.kind == 'sweep' else ''}",
+        started="" if run is None else run.started,
+        conditions=str(len(settings.get("conditions") or {}))
+        if "conditions" in settings
+        else f"{len(study.table)} trials",
+        seeds=str(len(settings.get("seeds", ()))),
+        generations=f"0-{settings.get('generations', '?')}",
+        verdicts=", ".join(f"{count} {verdict}" for verdict, count in counts.items()) or "–",
+    )

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.config import dotted
-from components.config.command import command, without_place
+from components.config.command import command, condition_defaults, without_place
 from components.config.errors import BadInput
+from components.config.sweep import STUDIES
 from components.recursion.records import StudyRun
 
 FIRST: Mapping[str, Sequence[str]] = {
@@ -26,6 +27,7 @@ FIRST: Mapping[str, Sequence[str]] = {
 """By family, what determines the numbers most, after preset, generations and seeds."""
 
 OF_A_SWEEP = ("search", "condition", "trials", "objectives", "sampler", "pruning", "threshold")
+ALWAYS = ("regime", "real_fraction")
 _ADDRESSES = ("cluster.address",)
 _SHAPE = ("model.hidden_size", "model.layers", "model.heads")
 
@@ -44,7 +46,7 @@ class Settings:
 def settings_of(settings: Mapping[str, Any], run: StudyRun | None) -> Settings:
     """Of a study's nested settings; without a run nothing is known of its command and of what matters first."""
     shown = dict(_shown(settings))
-    columns, conditions = _conditions(settings)
+    columns, conditions = _conditions(settings, condition_defaults(STUDIES[run.family]) if run else {})
     names = ["preset", "generations", "seeds"]
     if run is not None:
         of_sweep = [name for name in shown if name.split(".")[0] in OF_A_SWEEP] if run.kind == "sweep" else []
@@ -86,12 +88,17 @@ def effective(condition: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return {name: inherited[name] if value is None else value for name, value in condition.items()}
 
 
-def _conditions(settings: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The fields that any condition sets, with what holds in each."""
+def _conditions(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The regime, and the fields that any condition sets otherwise than by default, with what holds in each."""
     conditions = settings.get("conditions") or {}
-    fields = list(
-        dict.fromkeys(name for of_one in conditions.values() for name, value in of_one.items() if value is not None)
-    )
+    unlike = [
+        name
+        for one in conditions.values()
+        for name, value in one.items()
+        if value is not None and value != defaults.get(name)
+    ]
+    always = [name for name in ALWAYS if any(name in one for one in conditions.values())]
+    fields = list(dict.fromkeys([*always, *unlike]))
     whole = {name: effective(of_one, settings) for name, of_one in conditions.items()}
     rows = [[name, *(text(of_one.get(field)) for field in fields)] for name, of_one in whole.items()]
     return ["condition", *fields], rows

@@ -17,6 +17,7 @@ TAIL = "synthetic/beyond_real_p99"
 RARE, ENTROPY = "synthetic/rare_token_mass", "synthetic/entropy_1"
 RISING = "the logarithm of the test perplexity"
 NATS = "nats a token"
+PENALTY = "repetition_penalty"
 
 
 def language_claims(study: Numbers) -> list[Claim]:
@@ -110,12 +111,17 @@ def _of_remedy(study: Numbers, first: str, other: str) -> Iterator[Claim]:
 def _is_remedy(study: Numbers, first: str, other: str) -> bool:
     """Whether a condition passes on other data and is else the same; real data and penalties have claims of their own."""
     one, two = study.settings[first], study.settings[other]
-    penalised = two["sample"]["repetition_penalty"] != one["sample"]["repetition_penalty"]
+    penalised = two["sample"][PENALTY] != one["sample"][PENALTY]
     unlike = one["sample"] != two["sample"] and not penalised
     return other in study.without_real_data() and unlike and alike(one, two, "start", "data", "fit")
 
 
 def _is_penalised(one: Settings, other: Settings) -> bool:
-    return alike(one, other, "regime", "start", "data") and (
-        other["sample"]["repetition_penalty"] > one["sample"]["repetition_penalty"] == 1.0
+    unlike = {
+        name for name in {**one["sample"], **other["sample"]} if one["sample"].get(name) != other["sample"].get(name)
+    }
+    return (
+        alike(one, other, "regime", "start", "data")
+        and unlike == {PENALTY}
+        and other["sample"][PENALTY] > one["sample"][PENALTY] == 1.0
     )

@@ -22,6 +22,8 @@ CAPTION = (
     "Diversity of what each generation wrote: share of different 1-, 2- and 3-grams among all (pooled over sequences), "
     "and share of 4-grams that occurred earlier in their sequence. Thin: runs; bold: mean with standard deviation."
 )
+MOST_WITHIN = 5
+"""Conditions whose names have room within a panel."""
 _TITLE = "Diversity of the generated text, by generation"
 _X, _Y = "generation that wrote the text", "share of n-grams"
 
@@ -54,10 +56,16 @@ def _matplotlib(runs: pd.DataFrame, measured: list[str]) -> Figure:
             axes.errorbar(
                 mean["generation"], mean["mean"], yerr=mean["std"] if several else None, color=colour, linewidth=2.6,
                 marker=style.CONDITION_MARKERS[index % len(style.CONDITION_MARKERS)], markersize=6, capsize=4,
-                elinewidth=1.6, label=condition,
+                elinewidth=1.6, label=condition, linestyle=style.line_style(index),
             )  # fmt: skip
         axes.set_ylim(bottom=0)
-    figure.axes[0].legend(fontsize=style.FONT - 1, frameon=False, loc="best")
+    if runs["condition"].nunique() > MOST_WITHIN:
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        figure.legend(
+            handles, names, fontsize=style.FONT - 1, frameon=False, loc="outside right center", handlelength=3.5
+        )
+    else:
+        figure.axes[0].legend(fontsize=style.FONT - 1, frameon=False, loc="best")
     return figure
 
 
@@ -91,7 +99,7 @@ def _plotly(runs: pd.DataFrame, measured: list[str]) -> go.Figure:
             arms = {"type": "data", "array": mean["std"], "visible": several, "width": 5}
             line = go.Scatter(
                 x=mean["generation"], y=mean["mean"], error_y=arms, mode="lines+markers", name=name,
-                legendgroup=name, showlegend=place == 0, line={"color": colour, "width": 3},
+                legendgroup=name, showlegend=place == 0, line={"color": colour, "width": 3, "dash": style.dash(index)},
                 marker={"size": 8, "symbol": symbol}, customdata=mean[["std", "seeds"]].to_numpy(),
                 hovertemplate="generation %{x}: %{y:.4g} ± %{customdata[0]:.2g} over %{customdata[1]:.0f} seed(s)",
             )  # fmt: skip

@@ -26,6 +26,16 @@ PLOTLY_MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down",
 PAPER_GENERATIONS = (0, 1, 2, 3, 5, 9)
 
 
+def line_style(condition: int) -> str:
+    """Conditions beyond the colours have them again, dashed."""
+    return "-" if condition < len(CONDITION_COLOURS) else "--"
+
+
+def dash(condition: int) -> str:
+    """The same for plotly."""
+    return "solid" if condition < len(CONDITION_COLOURS) else "dash"
+
+
 def conditions_of(frame: pd.DataFrame) -> list[str]:
     """The conditions in the order in which the study has them."""
     return list(dict.fromkeys(frame["condition"]))

@@ -19,6 +19,7 @@ def gaussian_evidence(study: Numbers) -> profile.Evidence:
         metric=metric,
         ruin=lambda name, first: first * 0 + study.settings[name]["fit"]["dimensions"],
         ruined="that of a point in the truth's middle",
+        by_ratio=True,
     )
     return {
         **of_risk(study, risk),

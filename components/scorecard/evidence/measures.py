@@ -19,8 +19,9 @@ LATER = "generation 0 and a later one"
 class PopulationRisk:
     """What a family loses on real data in expectation, the less the better.
 
-    `smallest`: the least rise worth speaking of. `of`: the risk out of the metric. `ruin`: the risk at which a condition's models
-    are of no use, out of generation 0's; `ruined` that in words.
+    `smallest`: the least rise worth speaking of, in `unit`. `ruin`: the risk at which a condition's models are of no use, out of
+    generation 0's; `ruined` that in words. `of`: the risk out of the metric. `by_ratio`: two risks are compared by the logarithm
+    of their ratio, as means over chains of which a few are wild want it.
     """
 
     name: str
@@ -30,9 +31,16 @@ class PopulationRisk:
     ruin: Callable[[str, pd.Series], pd.Series]
     ruined: str
     of: Callable[[pd.Series], pd.Series] = lambda metric: metric
+    by_ratio: bool = False
 
     def at(self, study: Numbers, name: str, generation: int | None = None) -> pd.Series:
         return self.of(study.at(name, self.metric, generation))
+
+    def compared(self, name: str, how: str, after: pd.Series, before: pd.Series) -> Claim:
+        """That a risk is above another."""
+        if self.by_ratio:
+            return _claim(name, f"logarithm of the {how}", "log ratio", ONE_PER_CENT, logarithm(after / before))
+        return _claim(name, how, self.unit, self.smallest, after - before)
 
 
 def of_risk(study: Numbers, risk: PopulationRisk) -> dict[str, Asked]:
@@ -40,12 +48,11 @@ def of_risk(study: Numbers, risk: PopulationRisk) -> dict[str, Asked]:
 
     def catastrophic(name: str) -> Claim:
         how = f"{risk.name}, last generation's minus {risk.ruined}"
-        beyond = risk.at(study, name) - risk.ruin(name, risk.at(study, name, 0))
-        return _claim(name, how, risk.unit, risk.smallest, beyond)
+        return risk.compared(name, how, risk.at(study, name), risk.ruin(name, risk.at(study, name, 0)))
 
     def increase(name: str) -> Claim:
         how = f"{risk.name}, last generation's minus generation 0's"
-        return _claim(name, how, risk.unit, risk.smallest, risk.at(study, name) - risk.at(study, name, 0))
+        return risk.compared(name, how, risk.at(study, name), risk.at(study, name, 0))
 
     def diverging(name: str) -> Claim:
         last = len(study.of(name, risk.metric)) - 1

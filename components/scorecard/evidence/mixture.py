@@ -24,6 +24,7 @@ def mixture_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
         metric=metric,
         ruin=lambda name, first: first * 0 + _from_nothing(truths[name]),
         ruined="that of no density at all",
+        by_ratio=True,
     )
     return {
         **of_risk(study, risk),

@@ -66,8 +66,8 @@ class Parsed(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Contents:
-    return pages.contents(tmp_path_factory.mktemp("study"))
+def study(whole_study: Contents) -> Contents:
+    return whole_study
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
         ["mat mat mat"],
     ]
     assert cards[0].change == ""
-    assert cards[1].change == "1 of 7 words new since generation 0"
+    assert cards[1].change == "1 of 9 words new since generation 0"
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
 
 

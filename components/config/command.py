@@ -56,7 +56,7 @@ def _differing(settings: Mapping[str, Any], preset: Mapping[str, Any], model: ty
     if model is not None:
         fields = _condition(model)
         before |= {name: fields for name in conditions if name not in before}
-    resolved = dict(config.dotted(preset | ({"conditions": before} if before else {})))
+    resolved = dict(config.dotted(dict(preset) | ({"conditions": before} if before else {})))
     gone |= {
         name: None for name in resolved if name.startswith("search.") and name not in dict(config.dotted(settings))
     }

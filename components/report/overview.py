@@ -57,10 +57,8 @@ def errors(studies: Sequence[Contents]) -> pd.DataFrame:
 
 def _line(study: Contents) -> Line:
     settings, run = study.settings, study.run
-    verdicts = (
-        [] if study.scorecard is None else study.scorecard["verdict"].str.replace(r" with \d+ seeds?", "", regex=True)
-    )
-    counts = pd.Series(verdicts, dtype=str).value_counts()
+    card = pd.DataFrame({"verdict": []}) if study.scorecard is None else study.scorecard
+    counts = card["verdict"].astype(str).str.replace(r" with \d+ seeds?", "", regex=True).value_counts()
     return Line(
         title=study.title,
         family="" if run is None else f"{run.family}{' (sweep)' if run.kind == 'sweep' else ''}",

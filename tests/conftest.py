@@ -83,3 +83,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.recorded import make_model
 
     return make_model(tmp_path_factory.mktemp("opt") / "model")
+
+
+@pytest.fixture(scope="session")
+def whole_study(tmp_path_factory: pytest.TempPathFactory):
+    """All that a page says of a study of language models, its four figures drawn."""
+    from tests.pages import contents
+
+    return contents(tmp_path_factory.mktemp("whole study"))

@@ -31,12 +31,12 @@ from components.figures.curves import Curve, Panel, draw_curves
 from components.figures.samples import samples_markdown
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
-from components.report import write_page
+from components.report import Contents, write_page
 from components.store import Store
 from components.tracking.studies import _as_text
 from pipelines.recursion import samples_page
 from tests.families import BLOCKS, LENGTH, language
-from tests.pages import contents, hostile_study
+from tests.pages import hostile_study
 from tests.test_figures import study
 
 HOSTILE = [
@@ -79,13 +79,12 @@ def test_the_parser_sees_what_is_not_escaped():
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
+def reports(whole_study: Contents, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page]:
     """The page of a study with harmless text everywhere, and of one with these."""
     folder = tmp_path_factory.mktemp("reports")
-    whole = contents(folder)
     found = []
     for kind, texts in (("harmless", HARMLESS), ("hostile", HOSTILE)):
-        study = hostile_study(whole, texts)
+        study = hostile_study(whole_study, texts)
         found.append(Page(write_page(folder / f"{kind}.html", [study, study]).read_text("utf-8")))
     return found[0], found[1]
 

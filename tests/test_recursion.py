@@ -160,6 +160,19 @@ def test_the_study_ends_with_a_collapse_profile(client, output):
     assert all(definition.split()[0] in output for definition in profile["definition"])
 
 
+def test_the_page_made_again_of_what_the_study_left_is_the_same_to_the_last_byte(client, place):
+    (study,) = runs(client, "study")
+    before = Path(client.download_artifacts(study.info.run_id, "report.html")).read_bytes()
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "report", "--env-manager", "local"]
+    asked = ["-P", f"studies={study.info.run_name}", "-P", f"output={place.folder / 'again.html'}"]
+    with place.start(command=[*command, *asked]) as page:
+        written, errors = page.communicate(timeout=SECONDS)
+    assert page.returncode == 0, errors[-2000:]
+    assert "again.html: " in written
+    assert (place.folder / "again.html").read_bytes() == before
+    assert Path(client.download_artifacts(study.info.run_id, "report.html")).read_bytes() == before
+
+
 def test_chains_nest_under_the_study_and_generations_under_their_chain(client):
     (study,) = runs(client, "study")
     chains = runs(client, "chain")

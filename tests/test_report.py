@@ -66,8 +66,8 @@ class Parsed(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Contents:
-    return pages.contents(tmp_path_factory.mktemp("study"))
+def study(whole_study: Contents) -> Contents:
+    return whole_study
 
 
 @pytest.fixture(scope="module")

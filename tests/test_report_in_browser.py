@@ -32,8 +32,8 @@ SHOWN = "element.checkVisibility({ visibilityProperty: true, opacityProperty: tr
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Contents:
-    return pages.contents(tmp_path_factory.mktemp("study"))
+def study(whole_study: Contents) -> Contents:
+    return whole_study
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +218,9 @@ def test_an_address_names_a_view(tab: Page, one: str, several: str):
     tab.open(several + "#study-2-scorecard")  # a section of a study that would not be shown
     assert shown(tab, "[data-study] > h2") == ["2. Another study"]
     assert abs(tab.eval("document.getElementById('study-2-scorecard').getBoundingClientRect().top")) < 60
+    tab.eval("document.querySelector('#study-2 select[name=seed]').value = '1'")
+    tab.eval("document.querySelector('#study-2 select[name=seed]').dispatchEvent(new Event('change'))")
+    assert shown(tab, "[data-study] > h2") == ["2. Another study"]
 
 
 def test_an_address_that_names_nothing_shows_what_is_shown_at_first(tab: Page, several: str):

@@ -5,7 +5,7 @@ import itertools
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -17,7 +17,7 @@ from components import config, tracking
 from components.config import sweep
 from components.config.command import command
 from components.config.settings import RecursionSettings, TrackingSettings
-from components.report import write_report
+from components.report import Contents, write_report
 from components.tracking import Study, close_study, connect, end_chain, open_study, record
 from pipelines.report import report
 from pipelines.study import run_command
@@ -40,7 +40,7 @@ def here(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     signal.signal(signal.SIGTERM, on_terminate)
 
 
-def finished(here: Path, model: Path, name: str, figures: bool = False, close: bool = True) -> Study:
+def finished(here: Path, model: Path, name: str, figures: Sequence[Path] = (), close: bool = True) -> Study:
     """A study with a chain of two generations in the store, closed as a recorder closes it."""
     tracker = connect(TrackingSettings(models="full"), "recursion", here)
     dump = SETTINGS.model_dump(mode="json")
@@ -65,8 +65,7 @@ def finished(here: Path, model: Path, name: str, figures: bool = False, close: b
     drawn = []
     if figures:
         (folder / "figures").mkdir()
-        whole = pages.contents(here / "drawn")
-        drawn = [Path(shutil.copy(path, folder / "figures")) for path in whole.figures]
+        drawn = [Path(shutil.copy(path, folder / "figures")) for path in figures]
     write_report(
         folder / "report.html",
         f"Study {name}",
@@ -161,8 +160,8 @@ def test_a_study_that_is_not_at_its_end_has_what_there_is(here: Path, model_fold
         assert said in page
 
 
-def test_a_study_whose_figures_were_deleted_has_a_page_without(here: Path, model_folder: Path):
-    study = finished(here, model_folder, "a", figures=True)
+def test_a_study_whose_figures_were_deleted_has_a_page_without(here: Path, model_folder: Path, whole_study: Contents):
+    study = finished(here, model_folder, "a", whole_study.figures)
     run_command(report, ["--studies", "a"])
     assert "<figure" in (here / "report.html").read_text("utf-8")
     shutil.rmtree(files(study) / "figures")

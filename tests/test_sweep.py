@@ -112,6 +112,19 @@ def test_the_sweep_holds_its_settings_tables_figures_and_report(client):
     assert {f"answer/gain_of_a_tenth{end}" for end in ("", "_low", "_high")} <= set(top.data.metrics)
 
 
+def test_the_page_made_again_of_what_the_sweep_left_is_the_same_to_the_last_byte(client, place):
+    (top,) = runs(client, "sweep")
+    before = Path(client.download_artifacts(top.info.run_id, "report.html")).read_bytes()
+    command = [sys.executable, "-m", "mlflow", "run", ".", "-e", "report", "--env-manager", "local"]
+    asked = ["-P", f"studies={top.info.run_name}", "-P", f"output={place.folder / 'again.html'}"]
+    with place.start(command=[*command, *asked]) as page:
+        written, errors = page.communicate(timeout=SECONDS)
+    assert page.returncode == 0, errors[-2000:]
+    assert "again.html: " in written
+    assert (place.folder / "again.html").read_bytes() == before
+    assert Path(client.download_artifacts(top.info.run_id, "report.html")).read_bytes() == before
+
+
 def test_the_best_trial_is_tagged_and_its_models_bear_the_alias(client):
     (top,) = runs(client, "sweep")
     trials = table(client, top)

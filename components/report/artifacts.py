@@ -45,8 +45,7 @@ def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[
         run=run,
         runs=runs,
         gaps=[*gaps, *_gaps(folder, run, bool(settings), tables, said is not None, bool(figures))],
-        **known,
-        **tables,
+        **(known | tables),
     )
 
 

@@ -42,7 +42,7 @@ def cost(metrics: pd.DataFrame) -> Cost | None:
     for phase in counted:
         shown[f"tokens/s, {PHASES[phase]}"] = sums[TOKENS[phase]] / sums[f"{PHASES[phase]} (s)"]
     rows = [[str(name), *(_number(value) for value in row)] for name, *row in shown.itertuples(name=None)]
-    seconds = float(sums[[f"{PHASES[phase]} (s)" for phase in phases]].to_numpy()[-1].sum())
+    seconds = sum(float(work[f"{PHASES[phase]} (s)"].sum()) for phase in phases)
     return Cost(["condition", *map(str, shown.columns)], rows, _duration(seconds))
 
 

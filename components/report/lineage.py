@@ -61,32 +61,30 @@ def lineages(
     """A lineage for each chain among `runs` (`tracking.lineage`): conditions as the settings have them, seeds ascending."""
     shares = _drawn(metrics)
     places = {name: place for place, name in enumerate(settings.get("conditions", {}))}
-    groups = dict(iter(runs.groupby(["condition", "seed"], sort=False)))
+    found = {(str(row.condition), int(str(row.seed))) for row in runs.itertuples()}
     chains = []
-    for condition, seed in sorted(groups, key=lambda chain: (places.get(chain[0], len(places)), chain[1])):
-        of_chain = groups[condition, seed]
+    for condition, seed in sorted(found, key=lambda chain: (places.get(chain[0], len(places)), *chain)):
+        of_chain = runs[(runs["condition"] == condition) & (runs["seed"] == seed)]
         steps = [
             _step(row, shares.get((condition, seed, row["generation"]), {}), settings, family)
             for row in of_chain.to_dict("records")
         ]
         continued = any(step.start == STARTS["previous"] for step in steps[1:])
         drawn = [graph.Shown(step.generation, step.shares, step.data, step.page) for step in steps]
-        chains.append(ChainLineage(str(condition), int(str(seed)), steps, graph.draw(drawn, continued)))
+        chains.append(ChainLineage(condition, seed, steps, graph.draw(drawn, continued)))
     return chains
 
 
-def _drawn(metrics: pd.DataFrame | None) -> Mapping[Any, Mapping[str, float]]:
+def _drawn(metrics: pd.DataFrame | None) -> Mapping[Any, Mapping[Any, float]]:
     """What was measured of the training sets, by condition, seed and generation."""
     if metrics is None:
         return {}
     found = metrics[metrics["metric"].isin(["data/rows", "data/alpha", "data/beta", "data/gamma"])]
     wide = found.pivot_table(index=["condition", "seed", "generation"], columns="metric", values="value")
-    return {
-        place: {str(name): float(value) for name, value in row.items()} for place, row in wide.to_dict("index").items()
-    }
+    return wide.to_dict("index")
 
 
-def _step(row: Mapping[Any, Any], drawn: Mapping[str, float], settings: Mapping[str, Any], family: str) -> Step:
+def _step(row: Mapping[Any, Any], drawn: Mapping[Any, float], settings: Mapping[str, Any], family: str) -> Step:
     index = int(row["generation"])
     condition = settings.get("conditions", {}).get(row["condition"], settings.get("condition", {}))
     shares = (drawn["data/alpha"], drawn["data/beta"], drawn["data/gamma"]) if "data/alpha" in drawn else None

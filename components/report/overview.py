@@ -57,8 +57,8 @@ def errors(studies: Sequence[Contents]) -> pd.DataFrame:
 
 def _line(study: Contents) -> Line:
     settings, run = study.settings, study.run
-    verdicts = pd.Series(dtype=str) if study.scorecard is None else study.scorecard["verdict"]
-    counts = verdicts.str.replace(r" with \d+ seeds?", "", regex=True).value_counts()
+    card = pd.DataFrame({"verdict": []}) if study.scorecard is None else study.scorecard
+    counts = card["verdict"].astype(str).str.replace(r" with \d+ seeds?", "", regex=True).value_counts()
     return Line(
         title=study.title,
         family="" if run is None else f"{run.family}{' (sweep)' if run.kind == 'sweep' else ''}",

@@ -189,7 +189,7 @@ def _generations(reading: Reading, experiment: str, chain: Run) -> list[dict[str
     for run in _below(reading, experiment, "generation", chain.info.run_id):
         tags, index = run.data.tags, int(run.data.tags["recursion.generation"])
         digests: dict[str, str] = {}
-        for one in run.inputs.dataset_inputs if run.inputs else []:
+        for one in run.inputs.dataset_inputs if run.inputs else ():
             whole = json.loads(one.dataset.profile or "{}").get("sha256", one.dataset.digest)
             digests |= {tag.value: whole for tag in one.tags}
         name, version, parent = versions.get(index, ("", "", ""))

@@ -74,7 +74,8 @@ function showView(address) {
   if (address.includes("=")) view = viewIn(address);
   if (studies.length) {
     const around = anchor?.closest("[data-study]");
-    const asked = around?.dataset.study ?? view.get("study");
+    if (around) view.set("study", around.dataset.study);
+    const asked = view.get("study");
     showStudy(studies.some((study) => study.dataset.study === asked) ? asked : studies[0].dataset.study);
   }
   for (const form of filters) {

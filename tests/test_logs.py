@@ -25,6 +25,7 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logs.lines, "_worker", False)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     root = logging.root
+    logging.captureWarnings(False)  # a study of another test in this process may have begun it
     before = root.handlers, root.level, {name: logging.getLogger(name).level for name in logs.lines.OURS}
     yield
     logging.captureWarnings(False)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from components import config
+from components.config.report import ReportSettings
 from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
 from components.config.status import StatusSettings
@@ -21,6 +22,7 @@ ENTRY_POINTS: Mapping[str, type[BaseModel]] = {
     "vae": VaeSettings,
     "sweep": SweepSettings,
     "status": StatusSettings,
+    "report": ReportSettings,
 }
 LIMITS = {
     "minimum": "≥", "ge": "≥", "exclusiveMinimum": ">", "gt": ">", "maximum": "≤", "le": "≤", "exclusiveMaximum": "<",
@@ -62,7 +64,7 @@ def presets_page() -> str:
     ]
     for name in ENTRY_POINTS:
         folders = [f"sweep/{family}" for family in _families()] if name == "sweep" else [name]
-        for folder in folders if name != "status" else []:
+        for folder in folders if name not in ("status", "report") else []:
             parts.append(f"## `{folder.replace('sweep/', 'sweep, family=')}`")
             for preset in config.presets(folder):
                 file = resources.files("components.config") / "presets" / folder / f"{preset}.yaml"

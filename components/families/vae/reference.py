@@ -19,7 +19,8 @@ def beside_real(real: pd.DataFrame, generations: Mapping[int, pd.DataFrame]) -> 
     `synthetic/beyond_real_p99`: share of them that generation 0 describes worse than 99 of 100 real images.
 
     Args:
-        real, generations: rows (images) with the columns `latents` and `negative_elbo`, all under generation 0.
+        real: rows (images) with the columns `latents` and `negative_elbo`, under generation 0.
+        generations: each with its images, described in the same way.
     """
     points, losses = np.stack(real["latents"].to_list()), real["negative_elbo"].to_numpy()
     modes, middle = find_modes(points), points.mean(axis=0)

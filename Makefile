@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_LOGGING_LEVEL := WARNING
 STORE := sqlite:///$(CURDIR)/mlflow.db
 
 .PHONY: recursion sweep bench peers ui docs test test-slow test-faults test-kills check audit format lock clean

@@ -168,9 +168,13 @@ class StudyProgress:
         return max((generation for generation, _ in self.expected[work]), default=-1)
 
     def _seconds_left_of(self, work: str) -> float | None:
+        """By its own pace; no longer than the study's, of which it is a part."""
         total = self._total_of(work)
         left = total - self.done.get(work, 0.0)
-        return 0.0 if left <= 0 else self._paces[work].seconds(left, total)
+        if left <= 0:
+            return 0.0
+        own, of_all = self._paces[work].seconds(left, total), self._seconds_left()
+        return own if own is None or of_all is None else min(own, of_all)
 
     def _seconds_left(self) -> float | None:
         total = self._total()

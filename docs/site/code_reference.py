@@ -32,8 +32,14 @@ def code_pages() -> dict[str, str]:
 
 
 def _page(room: str, what: str) -> str:
-    modules = "\n\n".join(f"::: {name}" for name in _modules(room))
-    return f"# components.{room}\n\n{what}\n\n{modules}\n"
+    modules = "\n\n".join(map(_directive, _modules(room)))
+    return f"# {room.capitalize()}\n\n{what}\n\n{modules}\n"
+
+
+def _directive(module: str) -> str:
+    """Of a package, what it says; what it hands on is told where it is made."""
+    package = (PROJECT / Path(*module.split("."))).is_dir()
+    return f"::: {module}" + ("\n    options:\n      members: false" if package else "")
 
 
 def _modules(room: str) -> list[str]:

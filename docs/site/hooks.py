@@ -55,4 +55,6 @@ def _link(found: re.Match[str], here: str, uri: str, files: Files) -> str:
         return f"{image}[{text}]({relative}{hash_}{anchor})"
     if not (PROJECT / place).exists():
         return found[0]  # for MkDocs to complain of
+    if place.endswith(text.strip("`")):
+        return f"`{place}`"
     return text if place in text else f"{text} (`{place}`)"

@@ -1,6 +1,6 @@
 """The settings as tables, out of the models that validate them: every field, its type, default, limits and meaning."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -114,8 +114,13 @@ def _tables(model: type[BaseModel], skip: frozenset[str]) -> list[str]:
         rows = [_row(dotted, one) for dotted, one in _fields(section, definitions, f"{name}.{below}")]
         title = f"### `{name}.{below}*`"
         said = section.get("description") or field.get("description", "")
-        sections.append("\n\n".join(filter(None, [title, _sentence(said), "\n".join([HEAD, *rows])])))
-    return (["\n".join([HEAD, *plain])] if plain else []) + sections
+        sections.append("\n\n".join(filter(None, [title, _sentence(said), _table(rows)])))
+    return ([_table(plain)] if plain else []) + sections
+
+
+def _table(rows: Sequence[str]) -> str:
+    body = "\n".join([HEAD, *rows])
+    return f'<div class="settings" markdown>\n\n{body}\n\n</div>'
 
 
 def _row(name: str, field: Schema) -> str:

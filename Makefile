@@ -38,7 +38,7 @@ test-slow: .venv/made  ## whole studies that take minutes
 test-faults: .venv/made  ## real kills of real studies, real clusters, servers and power cuts: an hour
 	pytest -m faults
 
-test-kills: .venv/made  ## a study struck at random moments, KILLS times: some twenty seconds each
+test-kills: .venv/made  ## a study struck at random moments, KILLS times: a minute each
 	KILLS=$${KILLS:-100} pytest -m faults tests/test_kills.py
 
 check: .venv/made  ## ruff, mypy, import-linter, known vulnerabilities

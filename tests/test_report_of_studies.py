@@ -152,7 +152,7 @@ def test_a_study_that_is_not_at_its_end_has_what_there_is(here: Path, model_fold
     run_command(report, ["--studies", study.run_id])
     page = (here / "report.html").read_text("utf-8")
     for said in (
-        "was still running when the page was made",
+        "It was still running when this page was made.",
         "(metrics.parquet) are missing",
         "Its figures are missing",
         "generation 1",
@@ -273,10 +273,14 @@ def test_settings_that_cannot_be(arguments: list[str], line: str, capsys: pytest
     assert told(capsys, "--studies", "a", *arguments).startswith(line)
 
 
-def test_settings_file_that_is_damaged(here: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.parquet", "report.json"])
+def test_a_file_that_is_damaged_is_left_out_and_said(here: Path, model_folder: Path, name: str):
     study = finished(here, model_folder, "a")
-    (files(study) / "config.yaml").write_text("a: [")
-    assert told(capsys, "--studies", "a").startswith("config.yaml = ")
+    (files(study) / name).write_text('{"a": [')
+    run_command(report, ["--studies", "a"])
+    page = (here / "report.html").read_text("utf-8")
+    assert f"{name} cannot be read (" in page
+    assert "language-no-real-data-seed0" in page
 
 
 # --- the command that makes a study again ---

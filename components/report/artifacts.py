@@ -5,9 +5,9 @@ What is not there is left out, and said.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -19,10 +19,13 @@ from components.recursion.records import StudyRun
 from components.report.contents import NOTE, Contents
 
 TABLES = ("metrics", "scorecard", "profile")
+SAID = ("title", "captions", "sentences", "note", "machine", "versions", "energy")
 _GENERATIONS = 12
+Read = TypeVar("Read")
 
 
 def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[str] = ()) -> Contents:
+<<<<<<< HEAD
     """What the files in `folder` say of a study, with its run and its generations in MLflow (`tracking.lineage`).
 
     Raises:
@@ -35,8 +38,16 @@ def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[
         name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES if (folder / f"{name}.parquet").exists()
     }
     said = json.loads((folder / "report.json").read_text("utf-8")) if (folder / "report.json").exists() else None
+=======
+    """What the files in `folder` say of a study, with its run and its generations in MLflow (`tracking.lineage`)."""
+    damaged: list[str] = []
+    settings = _read(folder / "config.yaml", lambda file: config.from_yaml(file.read_text("utf-8")), damaged) or {}
+    found = {name: _read(folder / f"{name}.parquet", pd.read_parquet, damaged) for name in TABLES}
+    tables = {name: table for name, table in found.items() if table is not None}
+    said = _read(folder / "report.json", _said, damaged)
+    known = said or _without(run, tables.get("metrics"))
+>>>>>>> h-report
     figures = sorted((folder / "figures").glob("*")) if (folder / "figures").is_dir() else []
-    known: dict[str, Any] = _said(said) if said else _without(run, tables.get("metrics"))
     names = list(known["captions"])
     figures.sort(key=lambda file: names.index(file.stem) if file.stem in names else len(names))
     return Contents(
@@ -44,16 +55,28 @@ def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[
         figures=figures,
         run=run,
         runs=runs,
-        gaps=[*gaps, *_gaps(folder, run, bool(settings), tables, said is not None, bool(figures))],
+        gaps=[*gaps, *damaged, *_gaps(folder, run, bool(settings), tables, said is not None, bool(figures))],
         **(known | tables),
     )
 
 
-def _said(said: dict[str, Any]) -> dict[str, Any]:
+def _read(file: Path, reader: Callable[[Path], Read], damaged: list[str]) -> Read | None:
+    """What a file holds; nothing where there is none, or one that is damaged, which is said."""
+    if not file.exists():
+        return None
+    try:
+        return reader(file)
+    except (ValueError, KeyError, TypeError) as error:
+        damaged.append(f"{file.name} cannot be read ({type(error).__name__}): it is damaged, or of another version.")
+        return None
+
+
+def _said(file: Path) -> dict[str, Any]:
     """What `Contents.said` wrote."""
+    said = json.loads(file.read_text("utf-8"))
     samples = [Sample(**one | {"perplexity": _number(one["perplexity"])}) for one in said["samples"]]
     table = pd.DataFrame(said["table"]["rows"], columns=said["table"]["columns"])
-    return {**said, "samples": samples, "table": table}
+    return {**{name: said[name] for name in SAID if name in said}, "samples": samples, "table": table}
 
 
 def _without(run: StudyRun, metrics: pd.DataFrame | None) -> dict[str, Any]:
@@ -76,10 +99,7 @@ def _gaps(
     folder: Path, run: StudyRun, settings: bool, tables: dict[str, pd.DataFrame], said: bool, figures: bool
 ) -> list[str]:
     """A sentence for each part that the page lacks."""
-    gaps = []
-    if run.status != "FINISHED":
-        states = {"RUNNING": "was still running", "FAILED": "failed, in part or as a whole", "KILLED": "was stopped"}
-        gaps.append(f"This study {states.get(run.status, run.status)} when the page was made.")
+    gaps: list[str] = []
     if not any(folder.iterdir()):
         return gaps
     if not settings:

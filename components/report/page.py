@@ -30,6 +30,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"holds here": "holds", "does not": "fails", "cannot tell": "open"}
 """How a verdict begins, and how it is marked."""
 
+STATES = {
+    "RUNNING": "It was still running when this page was made.",
+    "FAILED": "Not all of it came to its end: what failed is under “what was not run”.",
+    "KILLED": "It was stopped before its end.",
+}
+"""What a run's status says of the study, where that is no whole one."""
+
 
 def write_report(
     path: Path,
@@ -106,7 +113,7 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "versions": study.versions,
         "energy": study.energy,
         "clustered": bool((study.settings.get("cluster") or {}).get("address")),
-        "gaps": study.gaps,
+        "gaps": [*([STATES[run.status]] if run and run.status in STATES else []), *study.gaps],
         "verdicts": _verdicts(study.scorecard),
         "profile": _profile(study.profile),
         "sentences": study.sentences,

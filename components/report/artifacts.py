@@ -25,20 +25,6 @@ Read = TypeVar("Read")
 
 
 def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[str] = ()) -> Contents:
-<<<<<<< HEAD
-    """What the files in `folder` say of a study, with its run and its generations in MLflow (`tracking.lineage`).
-
-    Raises:
-        BadInput: config.yaml is no YAML.
-    """
-    settings = (
-        config.from_yaml((folder / "config.yaml").read_text("utf-8")) if (folder / "config.yaml").exists() else {}
-    )
-    tables: dict[str, Any] = {
-        name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES if (folder / f"{name}.parquet").exists()
-    }
-    said = json.loads((folder / "report.json").read_text("utf-8")) if (folder / "report.json").exists() else None
-=======
     """What the files in `folder` say of a study, with its run and its generations in MLflow (`tracking.lineage`)."""
     damaged: list[str] = []
     settings = _read(folder / "config.yaml", lambda file: config.from_yaml(file.read_text("utf-8")), damaged) or {}
@@ -46,7 +32,6 @@ def contents_of(folder: Path, run: StudyRun, runs: pd.DataFrame, gaps: Sequence[
     tables = {name: table for name, table in found.items() if table is not None}
     said = _read(folder / "report.json", _said, damaged)
     known = said or _without(run, tables.get("metrics"))
->>>>>>> h-report
     figures = sorted((folder / "figures").glob("*")) if (folder / "figures").is_dir() else []
     names = list(known["captions"])
     figures.sort(key=lambda file: names.index(file.stem) if file.stem in names else len(names))

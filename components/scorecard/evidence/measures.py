@@ -13,6 +13,7 @@ from components.scorecard.profile import ANY, CATASTROPHIC, DIVERGING, Asked
 FLATTER = 0.05
 """The least change of an exponent worth speaking of."""
 LATER = "generation 0 and a later one"
+SOME = "a generation 0 that has some of it, and a later one"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def of_sample_sizes(study: Numbers, metric: str) -> Asked:
 
 
 def share_lost(
-    study: Numbers, metric: str, what: str, where: Callable[[str], bool] = lambda name: True, needs: str = LATER
+    study: Numbers, metric: str, what: str, where: Callable[[str], bool] = lambda name: True, needs: str = SOME
 ) -> Asked:
     """Of what generation 0 has, the share that the last one has not; asked of conditions `where` that has a meaning."""
 

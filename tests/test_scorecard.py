@@ -204,7 +204,7 @@ def test_the_profile_of_a_study_of_language_models_finds_what_was_put_there(pape
     assert (asked["conditions"] == "none").all()
     assert (asked["verdict"] == "holds here").all()
     assert (
-        profile.loc["Collapsing variance", "why_not"] == "needs generation 0 and a later one"
+        profile.loc["Collapsing variance", "why_not"] == "needs a generation 0 that has some of it, and a later one"
     )  # no entropy of bigrams
     assert profile.loc["Change in scaling law", "why_not"] == "one size of training set and of model a study"
 

@@ -24,6 +24,8 @@ from pipelines.study import run_command
 
 SECONDS_BETWEEN_LOOKS = 2
 SECONDS_BETWEEN_LINES = 20
+OTHERS = 10
+"""Studies that do not run, of which it is said how they ended."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,19 @@ class Study:
     @property
     def line(self) -> str:
         """Its name, whether it runs or how it ended, where, since when, and how long still."""
-        told = self.told
-        where = f"on {host_of(told.owner)}, since {_clock(told.started)}"
+        told, host = self.told, host_of(self.told.owner)
         if self.runs:
-            return f"{told.study} runs {where}; {self._left}"
+            return f"{told.study} runs on {host} since {_clock(told.started)}; {self._left}"
+        began = f"begun on {host}, {_clock(told.started)}"
         match told.state:
-            case "running":
-                return f"{told.study} was killed; it ran {where}. The same command continues it"
-            case "stopped":
-                return f"{told.study} was stopped; it ran {where}. The same command continues it"
+            case "finished":
+                return f"{told.study} is finished ({began})"
             case "failed":
-                return f"{told.study} failed: {told.error}; it ran {where}"
-        return f"{told.study} is finished; it ran {where}"
+                return f"{told.study} failed: {told.error} ({began})"
+            case "stopped":
+                return f"{told.study} was stopped ({began}): the same command continues it"
+            case "running":
+                return f"{told.study} was killed ({began}): the same command continues it"
 
     @property
     def chains(self) -> pd.DataFrame:
@@ -125,7 +128,9 @@ def _look(store: Store, settings: StatusSettings) -> tuple[list[Study], list[str
         return [], ["No study has run on this store yet."]
     studies = [_study(store, told) for told in known]
     shown = [study for study in studies if study.runs] or studies[-1:]
-    return shown, [study.line for study in studies if study not in shown]
+    others = [study.line for study in reversed(studies) if study not in shown]
+    more = [f"and {len(others) - OTHERS} older ones"] if len(others) > OTHERS else []
+    return shown, others[:OTHERS] + more
 
 
 def _study(store: Store, told: Told) -> Study:

@@ -277,7 +277,7 @@ def test_a_study_elsewhere_is_told_out_of_the_bucket_alone_and_runs_as_long_as_i
         assert not is_running(there, of_another)
     status(["--store.path", path])
     output = capsys.readouterr().out
-    assert output.startswith("vae-smoke-1 is finished; it ran on ")
+    assert output.startswith("vae-smoke-1 is finished (begun on ")
     assert "generation 2 · fit 40 %" in output
 
 

@@ -25,14 +25,21 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logs.lines, "_worker", False)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     root = logging.root
-    logging.captureWarnings(False)  # a study of another test in this process may have begun it
-    before = root.handlers, root.level, {name: logging.getLogger(name).level for name in logs.lines.OURS}
+    before = root.level, {name: logging.getLogger(name).level for name in logs.lines.OURS}
+    stop_listening()
     yield
-    logging.captureWarnings(False)
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    for name, level in before[2].items():
+    stop_listening()
+    root.setLevel(before[0])
+    for name, level in before[1].items():
         logging.getLogger(name).setLevel(level)
+
+
+def stop_listening() -> None:
+    """As before `begin`, here or in a study that ran in this process."""
+    logging.captureWarnings(False)
+    for handler in logs.lines._handlers:
+        logging.root.removeHandler(handler)
+    logs.lines._handlers.clear()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict]:

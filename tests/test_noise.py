@@ -37,6 +37,7 @@ def heard() -> Iterator[list[logging.LogRecord]]:
         warnings.simplefilter("always")
         root.handlers = [Hearing()]
         root.setLevel(logging.INFO)
+        logging.captureWarnings(False)  # of a study that ran in this process: pytest has undone half of it
         logging.captureWarnings(True)
         warnings.formatwarning = logs.lines._one_line
         logs.take_over()

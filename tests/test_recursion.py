@@ -322,7 +322,7 @@ def test_mlflow_serves_a_generation(place, output, client):
         written = answer.json()["predictions"]
         assert [text.startswith(prompt) for text, prompt in zip(written, body["inputs"], strict=True)] == [True, True]
         assert all(len(text) > len(prompt) for text, prompt in zip(written, body["inputs"], strict=True))
-        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json={"text": ["A list"]}, timeout=SECONDS)
+        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json={"prompts": ["A list"]}, timeout=SECONDS)
         assert refused.status_code == 400
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,9 @@ def test_what_ended_says_how(store: Store, capsys: pytest.CaptureFixture[str]):
         except (RuntimeError, KeyboardInterrupt):
             pass
     output = read(capsys, "--store.path", str(store.root))
-    assert re.search(r"^stopped was stopped; .* The same command continues it$", output, re.MULTILINE)
-    assert re.search(r"^finished is finished; it ran on ", output, re.MULTILINE)
-    assert re.search(r"^failed failed: too little room; it ran ", output, re.MULTILINE)
+    assert re.search(r"^stopped was stopped \(begun on .*\): the same command continues it$", output, re.MULTILINE)
+    assert re.search(r"^finished is finished \(begun on ", output, re.MULTILINE)
+    assert re.search(r"^failed failed: too little room \(begun on ", output, re.MULTILINE)
     assert rows(output)["a seed 0"] == ["2 of 4", "not at its end: generation 2 · fit 40 %", "about 12 s left"]
     assert [told.study for told in read_heartbeats(store)] == list(ends)
     assert [told.progress for told in read_heartbeats(store)] == [SAID.to_json()] * 3
@@ -101,6 +102,9 @@ def test_a_study_on_another_machine_runs_as_long_as_its_beats_come(store: Store,
     assert not is_running(store, told)
     elsewhere(store, 2)
     assert is_running(store, told)
+    began = time.monotonic()
+    assert not is_running(store, replace(told, beat=2, age=3600.0))  # an hour ago is not waited for
+    assert time.monotonic() - began < 1
 
 
 def test_a_beat_comes_every_few_seconds_and_a_store_without_room_costs_the_study_nothing(

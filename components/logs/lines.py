@@ -27,6 +27,7 @@ Send = Callable[[Mapping[str, Any]], None]
 # Of the process and not of a thread: a worker is at one place at a time, and its decoder has threads of its own.
 _where: dict[str, object] = {}
 _worker = False
+_handlers: list[logging.Handler] = []
 
 
 @contextmanager
@@ -94,17 +95,20 @@ def take_over() -> None:
                 continue
             logger.removeHandler(handler)
             logger.propagate = True
-            for ours in logging.root.handlers:
+            for ours in _handlers:
                 for theirs in handler.filters:
                     ours.addFilter(theirs)
 
 
 def _listen(*handlers: logging.Handler) -> None:
-    """These are the handlers of this process."""
+    """These are the project's handlers in this process."""
+    for old in _handlers:
+        logging.root.removeHandler(old)
+    _handlers[:] = handlers
     for handler in handlers:
         handler.addFilter(_placed)
         handler.addFilter(noise.is_meant)
-    logging.root.handlers = list(handlers)
+        logging.root.addHandler(handler)
     logging.root.setLevel(logging.WARNING)
     warnings.formatwarning = _one_line
     logging.captureWarnings(True)

@@ -23,12 +23,17 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "progress"
 SECONDS_TO_LOOK = 3 * SECONDS_BETWEEN_BEATS
+SECONDS_BETWEEN_CLOCKS = 600
+"""Machines that share a folder differ by less: what was written longer ago need not be waited for."""
 State = Literal["running", "finished", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a study said last. `progress` is whatever it chose to tell; `age`: seconds since then, by a bucket's clock alone."""
+    """What a study said last. `progress` is whatever it chose to tell; `age`: seconds since then.
+
+    By a bucket's clock alone; in a folder by this machine's, which may not be the writer's.
+    """
 
     study: str
     about: dict[str, Any] = field(hash=False)
@@ -38,7 +43,7 @@ class Told:
     state: State
     error: str
     progress: dict[str, Any] = field(hash=False)
-    age: float | None = None
+    age: float
 
 
 class Heartbeat:
@@ -109,8 +114,10 @@ def is_running(store: Store, one: Told) -> bool:
         return False
     if is_here(one.owner):
         return lives(one.owner)
-    if one.age is not None:
+    if store.bucket:
         return one.age < SECONDS_TO_LIVE
+    if one.age > SECONDS_BETWEEN_CLOCKS:
+        return False
     deadline = time.monotonic() + SECONDS_TO_LOOK
     while time.monotonic() < deadline:
         now = _read(store, one.study)
@@ -125,7 +132,8 @@ def _read(store: Store, study: str) -> Told | None:
     if content is None:
         return None
     head = store.bucket.head(_name(study)) if store.bucket else None
-    return Told(study=study, age=head[1] if head else None, **content)
+    age = head[1] if head else time.time() - (store.root / _name(study)).stat().st_mtime
+    return Told(study=study, age=age, **content)
 
 
 def _name(study: str) -> str:

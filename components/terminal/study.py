@@ -96,11 +96,13 @@ class StudyProgress:
         else:
             self._advance(work, now, worked=True)
         self._reached[work] = generation.index
-        last = generation.index == self._last(work)
-        self._show(work, FINISHED if last else f"generation {generation.index} done", {"generation": generation.index})
+        at = {"generation": generation.index}
         slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
         if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):
-            self._line(work, f"generation {generation.index} {_result(generation)}", {"generation": generation.index})
+            result = "is in the store" if found else _result(generation)
+            self._line(work, f"generation {generation.index} {result}", at)
+        last = generation.index == self._last(work)
+        self._show(work, FINISHED if last else f"generation {generation.index} done", at)
 
     def failed(self, work: str, error: str) -> None:
         """A piece of work will not come to its end; the others go on."""

@@ -1,8 +1,8 @@
 """The collapse profile: a study held against each of the eight definitions of model collapse that the literature uses.
 
 Schaeffer et al. 2025, "Position: Model Collapse Does Not Mean What You Think" (arXiv 2503.03150), count eight and ask for
-such a profile, so that nobody has to argue about the word. The names are those in the authors' own plotting code for their
-figure of definitions. The paper's text could not be had here, so the meanings are our reading of the names, and what of a
+such a profile, so that nobody has to argue about the word. The names are those in published plotting code for a figure of
+the definitions, which reads as the authors' own; whose it is could not be checked. The paper's text could not be had here, so the meanings are our reading of the names, and what of a
 study addresses each is our choice; a list that cites the paper has "disappearance or entanglement" as the sixth.
 """
 

@@ -20,6 +20,7 @@ from components.families.language import model as opt
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.decoding import Decoding
+from components.families.language.embedding import look_at
 from components.families.language.family import LanguageFamily
 from components.families.language.sampling import Sampling
 from components.families.language.selection import GRAM, Selection
@@ -162,7 +163,10 @@ def make_chains(
         micro_batch_size=train.micro_batch_size,
     )
     decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
-    plain = LanguageFamily(prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage)
+    embedder = look_at(settings.measure.mauve) if settings.measure.mauve else None
+    plain = LanguageFamily(
+        prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage, embedder=embedder
+    )
     base = None
     if name or settings.base.epochs:
         pretraining = replace(
@@ -333,6 +337,7 @@ def costs(
                 workers,
                 family.decoding.sequences(family.selection.best_of),
                 family.judged,
+                family.embedding_flops(rows[index + 1]),
             )
             for index in range(work.generations + 1)
         ]

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.corpus.sources import Texts
+from components.corpus.tokenizer import train_tokenizer
 from components.families.language import architecture
 from components.families.language import model as opt
 from pipelines.recursion import recursion
@@ -106,6 +108,18 @@ def model_as_pickle(here: Path) -> list[str]:
     return arguments
 
 
+def model_for_mauve_that_is_not_there(here: Path) -> list[str]:
+    return enough_text(here, "--measure.mauve", str(here / "nowhere"))
+
+
+def model_for_mauve_that_lacks_weights(here: Path) -> list[str]:
+    opt.save(architecture.create(architecture.ModelSize(512, 16, 1, 2, 32, 64, 0.0), 0), here / "model", None)
+    train_tokenizer(Texts("a text", "line", (), (ENOUGH.decode(),), (), ()), 300).save_pretrained(here / "model")
+    settings = json.loads((here / "model" / "config.json").read_text())
+    (here / "model" / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 2}))
+    return enough_text(here, "--measure.mauve", str(here / "model"))
+
+
 def unreachable_hub_model(here: Path) -> list[str]:
     return ["--preset", "paper"]
 
@@ -191,6 +205,8 @@ FAULTS: dict[Callable[[Path], list[str]], str] = {
     model_without_weights: r"model\.name = .*model: no weights in this folder",
     model_as_pickle: r"model\.name = .*model: only pickled weights in this folder \(pytorch_model\.bin\)",
     tokenizer_of_ones_own_for_a_given_model: r"tokenizer = train: .*",
+    model_for_mauve_that_is_not_there: r"measure\.mauve = .*nowhere: no such folder",
+    model_for_mauve_that_lacks_weights: r"measure\.mauve = .*model: 16 of its weights are missing",
     unreachable_hub_model: r"model\.name = facebook/opt-125m: .*preset=laptop",
     unreachable_tracking_server: r"MLFLOW_TRACKING_URI = http://127\S*: no answer",
     unreachable_cluster: r"cluster\.address = 127.*nothing answers",

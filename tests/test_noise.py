@@ -1,5 +1,6 @@
 """Every line that is taken away is one that its library still writes, and nothing else goes with it."""
 
+import json
 import logging
 import re
 import warnings
@@ -10,6 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.error import URLError
 
 import optuna
@@ -18,6 +20,9 @@ import torch
 import torch.distributed as dist
 
 from components import logs
+from components.config.errors import BadInput
+from components.families.language import architecture, embedding
+from components.families.language import model as opt
 from components.logs import noise
 
 BY_NAME = {one.name: one for one in noise.KNOWN}
@@ -74,8 +79,19 @@ def ask_openml_for_what_it_does_not_give(monkeypatch: pytest.MonkeyPatch, tmp_pa
         fetch_openml("mnist_784", version=1, as_frame=False, n_retries=1, delay=0.01, data_home=str(tmp_path))
 
 
+def embed_by_a_model_that_lacks_weights() -> None:
+    with TemporaryDirectory() as folder:
+        size = architecture.ModelSize(64, 16, 1, 2, 32, 64, 0.0)
+        opt.save(architecture.create(size, 0), Path(folder), None)
+        settings = json.loads((Path(folder) / "config.json").read_text())
+        (Path(folder) / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 2}))
+        with pytest.raises(BadInput):
+            embedding._model(folder)
+
+
 MADE: dict[str, Callable[[], None]] = {
     "Optuna's own progress": create_a_study_of_optuna,
+    "weights that a model for MAUVE has no place for, or lacks": embed_by_a_model_that_lacks_weights,
     "a collective by its old name": gather_as_deepspeed_does,
 }
 """What makes a library say it, in no time."""

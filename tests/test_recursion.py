@@ -396,7 +396,7 @@ def test_presets_that_need_the_hub_say_so_at_once_where_it_cannot_be_reached(pre
 def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(
     place: Place, output: str, prepared: Place, tmp_path: Path
 ):
-    """A folder of text, a folder with an OPT and its tokenizer, bf16 generation, plain torch."""
+    """A folder of text, a folder with an OPT and its tokenizer, bf16 generation, plain torch; MAUVE by that OPT."""
     topics_of_cpython = [text for _, text in sorted(topics.items())]
     for split, chosen in {"train": slice(0, 50), "valid": slice(50, 60), "test": slice(60, 70)}.items():
         (tmp_path / "text").mkdir(exist_ok=True)
@@ -411,11 +411,15 @@ def test_ones_own_text_and_model_with_real_blocks_kept_and_a_penalty(
         "generate.precision": "bf16",
         "conditions.no-real-data.real_fraction": 0.25,
         "conditions.no-real-data.repetition_penalty": 2.0,
+        "measure.mauve": base,
     }
     ended = other.run(*[str(part) for name, value in arguments.items() for part in (f"--{name}", value)])
     assert ended.returncode == 0, ended.stderr[-3000:]
     numbers = other.numbers()
     assert numbers.xs("generation-001", level=1).xs("data/gamma", level=1).tolist() == [0.25]
+    likeness = numbers.xs("synthetic/mauve", level=2)
+    assert len(likeness) == 2
+    assert likeness.between(0, 1).all()
     client = MlflowClient(tracking_uri=other.uri)
     (study,) = runs(client, "study")
     assert study.data.metrics["base/test_perplexity"] > 1

@@ -148,6 +148,15 @@ class GenerateSettings(Section):
     precision: Precision = Field("fp32", description="fp32 writes what transformers' generate writes, token for token")
 
 
+class MeasureSettings(Section):
+    """What is measured of a generation only where it is asked for."""
+
+    mauve: str | None = Field(
+        None,
+        description="MAUVE, under this model's embeddings: a folder that all nodes have, or a name on the Hub such as openai-community/gpt2-large",
+    )
+
+
 class RegimeCondition(Section):
     """What the next generation is trained on."""
 
@@ -302,3 +311,4 @@ class RecursionSettings(StudySettings):
     base: BaseModelSettings = BaseModelSettings()
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
+    measure: MeasureSettings = MeasureSettings()

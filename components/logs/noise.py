@@ -88,6 +88,15 @@ KNOWN = (
         added=date(2026, 11, 26),
     ),
     Noise(
+        name="weights that a model for MAUVE has no place for, or lacks",
+        loggers=("transformers.modeling_utils",),
+        words="LOAD REPORT",
+        below=logging.ERROR,
+        why="an output layer is not needed to embed; weights that are needed and missing are refused in one line",
+        version="transformers 5.23.0",
+        added=date(2026, 11, 26),
+    ),
+    Noise(
         name="OpenML is tried again",
         loggers=("py.warnings",),
         words="UserWarning: A network error occurred while downloading",

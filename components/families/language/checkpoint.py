@@ -38,21 +38,23 @@ class Checkpoint:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def locate(name: str, download: bool) -> Checkpoint:
+def locate(name: str, download: bool, setting: str = "model.name") -> Checkpoint:
     """Find a model by folder, in the Hub's cache, or on the Hub; its weights are fetched from there if `download`.
+
+    `setting` is what gave the name.
 
     Raises:
         BadInput: nothing there, the Hub out of reach, or no safetensors.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_listing(name, [file.name for file in folder.iterdir()], "in this folder")
+        _check_listing(setting, name, [file.name for file in folder.iterdir()], "in this folder")
         return Checkpoint(folder / "config.json", folder)
     if folder.exists():
-        raise BadInput("model.name", name, "is a file; give the folder that holds config.json and model.safetensors")
+        raise BadInput(setting, name, "is a file; give the folder that holds config.json and model.safetensors")
     if not HUB_NAME.fullmatch(name):
-        raise BadInput("model.name", name, "no such folder")
-    return _cached(name) or _on_hub(name, download)
+        raise BadInput(setting, name, "no such folder")
+    return _cached(name) or _on_hub(setting, name, download)
 
 
 def _cached(name: str) -> Checkpoint | None:
@@ -66,13 +68,13 @@ def _cached(name: str) -> Checkpoint | None:
     return Checkpoint(config, weights) if config and weights else None
 
 
-def _on_hub(name: str, download: bool) -> Checkpoint:
+def _on_hub(setting: str, name: str, download: bool) -> Checkpoint:
     if not hub.reachable():  # asked first: the Hub's libraries retry for half a minute
         raise BadInput(
-            "model.name",
+            setting,
             name,
             "no such folder, not in the Hugging Face cache, and the Hub does not answer; "
-            "put a local folder in model.name, or use preset=laptop, which downloads nothing",
+            f"put a local folder in {setting}, or use preset=laptop, which downloads nothing",
         )
     api = HfApi()
     try:
@@ -84,10 +86,10 @@ def _on_hub(name: str, download: bool) -> Checkpoint:
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise BadInput(
-            "model.name", name, f"the Hub refuses it (status {status}); give a public OPT or a local folder"
+            setting, name, f"the Hub refuses it (status {status}); give a public model or a local folder"
         ) from None
     siblings = {file.rfilename: file for file in info.siblings or ()}
-    _check_listing(name, siblings, "on the Hub")
+    _check_listing(setting, name, siblings, "on the Hub")
     weights = [WEIGHTS] if WEIGHTS in siblings else [file for file in siblings if SHARD.fullmatch(file)]
     config = Path(hf_hub_download(name, "config.json", revision=revision))
     if not download:
@@ -106,20 +108,20 @@ def _conversion(api: HfApi, name: str) -> str | None:
     return None
 
 
-def _check_listing(name: str, files: Iterable[str], where: str) -> None:
+def _check_listing(setting: str, name: str, files: Iterable[str], where: str) -> None:
     files = list(files)
     if "config.json" not in files:
-        raise BadInput("model.name", name, f"no config.json {where}; give an OPT as save_pretrained writes it")
+        raise BadInput(setting, name, f"no config.json {where}; give a model as save_pretrained writes it")
     if _has_weights(files):
         return
     pickles = sorted(file for file in files if file.endswith(PICKLES))
     if pickles:
         raise BadInput(
-            "model.name",
+            setting,
             name,
             f"only pickled weights {where} ({', '.join(pickles)}), which could run code; convert them to {WEIGHTS}",
         )
-    raise BadInput("model.name", name, f"no weights {where}; {WEIGHTS} is needed")
+    raise BadInput(setting, name, f"no weights {where}; {WEIGHTS} is needed")
 
 
 def _has_weights(files: Iterable[str]) -> bool:

@@ -102,13 +102,14 @@ def generation_cost(
     workers: int,
     sequences: int | None = None,
     judged: int = 0,
+    embedding: float = 0.0,
 ) -> GenerationCost:
     """Fit `training_blocks`, score the validation split as often as the recipe asks, continue `prompts`, score what was
     written and the test split.
 
     A trained token costs three forwards (forward, and twice that backward); a generated one as many as `sequences` advance
     together: `num_beams`, which the rates were measured with, if not given. `judged`: how often what was written is scored
-    before it is passed on.
+    before it is passed on. `embedding`: FLOPs of another model that reads it for MAUVE, taken to be as fast as scoring is.
     """
     sequences = num_beams if sequences is None else sequences
     generated, test = prompts * block_size, test_blocks * block_size
@@ -119,9 +120,9 @@ def generation_cost(
         "compose": 0.0,
         "fit": (trained / rates.fit + validated / rates.measure) / workers,
         "sample": generated * (sequences / max(num_beams, 1) / rates.sample + judged / rates.measure) / workers,
-        "measure": (generated + test) / rates.measure / workers,
+        "measure": (generated + test + embedding / forward) / rates.measure / workers,
     }
-    flops = forward * (3 * trained + validated + (1 + sequences + judged) * generated + generated + test)
+    flops = forward * (3 * trained + validated + (1 + sequences + judged) * generated + generated + test) + embedding
     weights = 4 * architecture.parameter_count(size)
     bytes_ = weights + generated * 4 + generated * 4  # fp32 weights, token ids, their text
     return GenerationCost(seconds, trained, generated, flops, bytes_)

@@ -22,11 +22,13 @@ from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
+from components.families.language.embedding import Embedder, embed
 from components.families.language.fitting import train_model, validation_loss_of
-from components.families.language.measuring import of_samples, of_scores, of_test, scores_table
+from components.families.language.measuring import beside_real, of_samples, of_scores, of_states, of_test, scores_table
 from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
+from components.measures.mauve import AT_MOST
 from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
@@ -56,6 +58,7 @@ class LanguageFamily:
     selection: Selection = field(default_factory=Selection)
     sample_size: int | None = None
     growth: float = 0.0
+    embedder: Embedder | None = None
 
     name = "language"
     in_memory = False
@@ -80,7 +83,7 @@ class LanguageFamily:
         of_phase = {
             "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
             "sample": {**self.decoding.settings, **chosen, **sized},
-            "measure": {},
+            "measure": {"mauve": self.embedder.digest} if self.embedder else {},
         }
         found: dict[str, Any] = {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
         return found | ({"compose": {**sized, **reserve}} if sized or reserve else {})
@@ -106,6 +109,13 @@ class LanguageFamily:
         """How often every block is read by a model before it is passed on."""
         best_of, edits = self.selection.best_of, self.decoding.edit is not None
         return (best_of if best_of > 1 else 0) + self.selection.by_surprise + edits
+
+    def embedding_flops(self, written: int) -> float:
+        """What embedding so many written blocks, and real ones to compare them with, costs: 2 for every parameter and token."""
+        if self.embedder is None:
+            return 0.0
+        blocks = min(AT_MOST, written) + min(AT_MOST, len(self.real()))
+        return 2.0 * self.embedder.parameters * blocks * self.real().shape[1]
 
     def real(self) -> np.ndarray:
         """The real training blocks; (blocks, tokens)."""
@@ -238,8 +248,9 @@ class LanguageFamily:
             for name, blocks in {"test": self.corpus.test, "synthetic": synthetic, "real": self.corpus.train}.items()
             if first or name != "real"
         }
+        embedded = beside_real(synthetic, self.corpus, peers) if self.embedder else {}
         found: dict[str, np.ndarray] = {}
-        total, seen = sum(map(len, shares.values())), 0
+        total, seen = sum(map(len, shares.values())) + sum(map(len, embedded.values())), 0
         for name, blocks in shares.items():
             tell = _further(step.progress, seen, total)
             if name == "test":
@@ -247,9 +258,14 @@ class LanguageFamily:
             else:
                 found[name] = token_losses(_model(origin.generation0), blocks, progress=tell)
             seen += len(blocks)
+        if self.embedder:
+            for name, written in embedded.items():
+                found[name] = embed(self.embedder.name, written, _further(step.progress, seen, total))
+                seen += len(written)
         parts = gathered(found, peers)
         if parts is None:
             return {}
+        states = {name: parts.pop(name) for name in embedded}
         test = Predictions(**{each.name: parts.pop(each.name) for each in fields(Predictions)})
         scores_table({"test": test.losses, **parts}).to_parquet(out / "scores.parquet", index=False)
         texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
@@ -258,6 +274,7 @@ class LanguageFamily:
             **of_test(test, self.corpus.test, self.corpus.separator),
             **of_scores(parts["synthetic"]),
             **of_samples(synthetic, texts, self.corpus.train, training),
+            **of_states(states),
         }
         return {name: value for name, value in measured.items() if not math.isnan(value)}
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from transformers import AutoTokenizer
 
+from components.corpus import Corpus
 from components.families.language.perplexity import Predictions, perplexity, sequence_losses, sequence_perplexity
 from components.measures.calibration import expected_calibration_error
 from components.measures.diversity import (
@@ -17,7 +19,11 @@ from components.measures.diversity import (
     share_found,
     vocabulary_coverage,
 )
+from components.measures.mauve import AT_MOST, mauve
 from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
+from components.recursion.peers import Peers
+
+REAL, WRITTEN = "states/real", "states/written"
 
 
 def of_test(test: Predictions, blocks: np.ndarray, separator: int) -> dict[str, float]:
@@ -62,6 +68,21 @@ def of_samples(synthetic: np.ndarray, texts: Sequence[str], real: np.ndarray, tr
         "synthetic/found_in_real_8": share_found(synthetic, real, 8),
         "synthetic/found_in_training_8": share_found(synthetic, training, 8),
     }
+
+
+def beside_real(synthetic: np.ndarray, corpus: Corpus, peers: Peers) -> dict[str, list[str]]:
+    """The texts that MAUVE compares, of both sets no more than it takes, evenly spread: this worker's share of them."""
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_folder, trust_remote_code=False)
+    sets = {REAL: corpus.train, WRITTEN: synthetic}
+    chosen = {
+        name: np.linspace(0, len(blocks) - 1, min(AT_MOST, len(blocks))).astype(int) for name, blocks in sets.items()
+    }
+    return {name: tokenizer.batch_decode(sets[name][rows[peers.share(len(rows))]]) for name, rows in chosen.items()}
+
+
+def of_states(states: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Of the states that the texts of `beside_real` leave in the model that embeds them, where there is one."""
+    return {"synthetic/mauve": mauve(states[REAL], states[WRITTEN])} if states else {}
 
 
 def scores_table(losses: Mapping[str, np.ndarray]) -> pd.DataFrame:

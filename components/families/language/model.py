@@ -54,7 +54,7 @@ def load(name: Path | str, dropout: float | None = None) -> OPTForCausalLM:
 
 def save(model: OPTForCausalLM, folder: Path, tokenizer_folder: Path | None) -> None:
     """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load: safetensors, configurations, tokenizer."""
-    with _no_progress_bars():
+    with no_progress_bars():
         model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if tokenizer_folder is not None and (tokenizer_folder / name).is_file():
@@ -84,13 +84,13 @@ def check(name: str) -> ModelSize:
     )
 
 
-def weights_digest(name: str) -> str:
+def weights_digest(name: str, setting: str = "model.name") -> str:
     """SHA-256 over configuration and weights of a model, the same whether it lies in a folder, a cache or on the Hub.
 
     Raises:
         BadInput: as `check`.
     """
-    files = locate(name, download=False)
+    files = locate(name, download=False, setting=setting)
     digests = {file.name: _sha256(file) for file in weight_files(files.weights)} if files.weights else files.digests
     lines = [f"{file} {digests[file]}\n" for file in sorted(digests)]
     return hashlib.sha256("".join([*lines, _sha256(files.config)]).encode()).hexdigest()
@@ -102,7 +102,8 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Without transformers' own bars over weights, of which there is one for each model that is read or written."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

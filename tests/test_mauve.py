@@ -1,0 +1,253 @@
+"""MAUVE: the area under the frontier, the clusters, the embeddings it is of, and that nobody pays for it who does not ask."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import beta
+from sklearn.metrics import auc
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from components.config.errors import BadInput
+from components.corpus.sources import Texts
+from components.corpus.tokenizer import train_tokenizer
+from components.families.language.embedding import embed, look_at
+from components.families.language.family import LanguageFamily
+from components.families.language.measuring import REAL, WRITTEN, beside_real
+from components.measures.mauve import frontier_area, mauve
+from components.recursion.loop import make_chain, run_chain
+from components.recursion.peers import Peers
+from components.regimes import Regime
+from components.store import Store
+from tests.families import language
+
+ENTRIES, POSITIONS = 300, 24
+TEXTS = [text[:120] for _, text in sorted(topics.items())[:10]] + ["a"]
+
+
+def gpt2() -> PreTrainedModel:
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=ENTRIES, bos_token_id=2, eos_token_id=2, n_positions=POSITIONS, n_embd=16, n_layer=2, n_head=2
+        )
+    )
+
+
+def opt() -> PreTrainedModel:
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=ENTRIES, hidden_size=16, word_embed_proj_dim=16, num_hidden_layers=2, ffn_dim=32,
+            num_attention_heads=2, max_position_embeddings=POSITIONS,
+        )
+    )  # fmt: skip
+
+
+def bert() -> PreTrainedModel:
+    return BertModel(
+        BertConfig(
+            vocab_size=ENTRIES, hidden_size=16, num_hidden_layers=2, intermediate_size=32, num_attention_heads=2,
+            max_position_embeddings=POSITIONS,
+        ),
+        add_pooling_layer=False,
+    )  # fmt: skip
+
+
+def t5() -> PreTrainedModel:
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=ENTRIES, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    )
+
+
+def saved(model: Callable[[], PreTrainedModel], folder: Path) -> Path:
+    """A model with random weights, such that its states are far from equal, and a tokenizer."""
+    torch.manual_seed(0)
+    made = model()
+    with torch.no_grad():
+        for weight in made.parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, 0.3)
+    made.save_pretrained(folder)
+    train_tokenizer(Texts("topics", "line", (), tuple(TEXTS), (), ()), ENTRIES).save_pretrained(folder)
+    return folder
+
+
+# The frontier
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> float:
+    return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_area_is_the_mean_of_both_ways_to_integrate_the_frontier_point_by_point(seed: int):
+    random = np.random.default_rng(seed)
+    real, written = random.dirichlet(np.full(7, 0.5)), random.dirichlet(np.full(7, 0.5))
+    written[:2] = 0
+    written /= written.sum()
+    points = [(1.0, 0.0), (0.0, 1.0)]
+    for share in np.linspace(1e-6, 1 - 1e-6, 25):
+        mixture = share * real + (1 - share) * written
+        points.append((np.exp(-5 * kl(written, mixture)), np.exp(-5 * kl(real, mixture))))
+    by_x, by_y = sorted(points), sorted((y, x) for x, y in points)
+    both = [auc(*np.transpose(way)) for way in (by_x, by_y)]
+    assert frontier_area(real, written) == pytest.approx(np.mean(both), rel=1e-9)
+
+
+def test_equal_histograms_have_all_of_the_area_and_disjoint_ones_five_times_a_beta_function():
+    assert frontier_area(np.array([0.3, 0.7]), np.array([0.3, 0.7])) == pytest.approx(1)
+    disjoint = frontier_area(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    assert disjoint == pytest.approx(5 * beta(6, 5), rel=0.05)  # by trapezoids between 25 mixtures
+
+
+# The clusters
+
+
+def test_a_set_of_texts_is_like_itself_and_one_that_lost_half_of_its_kinds_is_less_so():
+    random = np.random.default_rng(0)
+    one, other = np.eye(8)[:2]
+    near = random.normal(0, 1e-3, (40, 8))
+    real = np.concatenate([one + near[:10], other + near[10:20]])
+    lost = one + near[20:]
+    assert mauve(real, real) == pytest.approx(1)
+    assert mauve(real, lost) == pytest.approx(
+        frontier_area(np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+    )  # 20 / 10 clusters
+    assert np.isnan(mauve(real, real[:1]))
+
+
+def test_mauve_falls_the_further_two_samples_are_apart():
+    random = np.random.default_rng(0)
+    real = random.normal(size=(300, 16))
+    moved = [mauve(real, random.normal(size=(300, 16)) + shift * np.eye(16)[0]) for shift in (0, 1.5, 3, 6)]
+    assert moved == sorted(moved, reverse=True)
+    assert moved[0] > 0.9
+    assert moved[-1] < 0.1
+
+
+# The embeddings
+
+
+@pytest.mark.parametrize("model", [gpt2, opt, bert])
+def test_a_text_is_the_state_at_its_last_token_whatever_stands_beside_it_in_the_batch(
+    model: Callable[[], PreTrainedModel], tmp_path: Path
+):
+    folder = saved(model, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    whole = model().from_pretrained(folder)  # one text at a time, nothing padded
+    states = []
+    for text in TEXTS:
+        ids = tokenizer(text, return_tensors="pt")["input_ids"][:, :POSITIONS]
+        with torch.no_grad():
+            states.append(whole(input_ids=ids, output_hidden_states=True).hidden_states[-1][0, -1].numpy())
+    assert {len(tokenizer(text)["input_ids"]) > POSITIONS for text in TEXTS} == {True, False}
+    np.testing.assert_allclose(embed(str(folder), TEXTS), states, atol=1e-5)
+    assert look_at(str(folder)).name == str(folder)
+
+
+# In a chain
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> LanguageFamily:
+    return language(tmp_path_factory.mktemp("language"))
+
+
+def test_who_asks_for_mauve_later_has_it_measured_and_nothing_computed_anew(plain: LanguageFamily, tmp_path: Path):
+    embedder = look_at(str(saved(gpt2, tmp_path / "model")))
+    store = Store.open(str(tmp_path / "store"))
+    asking = replace(plain, embedder=embedder)
+    before, after = (
+        list(run_chain(make_chain(one, "a condition", Regime("replace", 0.0), "scratch", 0), one, store, 1))
+        for one in (plain, asking)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(plain.corpus.tokenizer_folder)
+    real = embed(embedder.name, tokenizer.batch_decode(plain.corpus.train))
+    for without, measured in zip(before, after, strict=True):
+        written = tokenizer.batch_decode(plain.samples(measured.directories["sample"]))
+        assert measured.metrics["synthetic/mauve"] == pytest.approx(
+            mauve(real, embed(embedder.name, written)), rel=1e-6
+        )
+        assert "synthetic/mauve" not in without.metrics
+        same = ("compose", "fit", "sample")
+        assert [measured.directories[kind] for kind in same] == [without.directories[kind] for kind in same]
+    assert asking.embedding_flops(10) == 2 * embedder.parameters * (10 + len(plain.real())) * plain.real().shape[1]
+
+
+def test_workers_embed_their_shares_of_the_very_texts_that_one_would(plain: LanguageFamily):
+    written = plain.corpus.train[::-1][:31]
+    whole = beside_real(written, plain.corpus, Peers())
+    shares = [beside_real(written, plain.corpus, Peers(rank, 3)) for rank in range(3)]
+    for name, count in ((REAL, len(plain.real())), (WRITTEN, 31)):
+        assert len(whole[name]) == count
+        assert [text for share in shares for text in share[name]] == whole[name]
+
+
+# What is refused
+
+
+def without_tokenizer(folder: Path) -> None:
+    for file in saved(gpt2, folder).glob("*token*"):
+        file.unlink()
+
+
+def of_two_halves(folder: Path) -> None:
+    saved(t5, folder)
+
+
+def lacking_weights(folder: Path) -> None:
+    saved(gpt2, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"n_layer": 3}))
+
+
+def with_code_of_its_author(folder: Path) -> None:
+    saved(gpt2, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "mine", "auto_map": {"AutoConfig": "code.Mine", "AutoModel": "code.Mine"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "code.py").write_text("raise SystemExit('code of a stranger was run')")
+
+
+def as_pickle(folder: Path) -> None:
+    saved(gpt2, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+def nothing_there(folder: Path) -> None:
+    pass
+
+
+REFUSED = {
+    without_tokenizer: "tokenizer",
+    of_two_halves: "encoder with a decoder",
+    lacking_weights: r"\d+ of its weights are missing, such as h\.2",
+    with_code_of_its_author: "code of its author only",
+    as_pickle: r"only pickled weights in this folder \(pytorch_model\.bin\)",
+    nothing_there: "no such folder",
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED, ids=lambda fault: fault.__name__)
+def test_a_model_that_cannot_embed_is_refused_in_one_line(fault: Callable[[Path], None], tmp_path: Path):
+    fault(tmp_path / "model")
+    with pytest.raises(BadInput, match=REFUSED[fault]) as refused:
+        look_at(str(tmp_path / "model"))
+    assert refused.value.field == "measure.mauve"
+    assert "\n" not in str(refused.value)

@@ -13,6 +13,8 @@ from components.config.sweep import STUDIES
 from components.report.settings import effective, text
 from components.scorecard import NOT_ASKED
 
+PAPER = "paper"
+"""The preset of what the paper did."""
 DEGREES = ("epochs", "learning_rate", "num_beams", "chains")
 """Fields of a condition in which two may differ and be the same setting of the paper."""
 NOT_COMPARED = ("preset", "conditions", "generations", "seeds", "store", "cluster", "tracking", "dry_run", "shown")
@@ -29,12 +31,14 @@ class NotRun:
 def not_run(
     family: str, settings: Mapping[str, Any], metrics: pd.DataFrame | None, scorecard: pd.DataFrame | None
 ) -> NotRun:
-    """Of a study's resolved settings, its tidy metrics and its scorecard."""
+    """Of a study's resolved settings, its tidy metrics and its scorecard; beside the paper's where the family is one of its own."""
     of_itself = [
         *([] if metrics is None else _unfinished(settings, metrics)),
         *([] if scorecard is None else _not_asked(scorecard)),
     ]
-    paper = config.load(STUDIES[family], ["--preset", "paper"]).model_dump(mode="json")
+    if PAPER not in config.presets(STUDIES[family].entry_point):
+        return NotRun(of_itself, [])
+    paper = config.load(STUDIES[family], ["--preset", PAPER]).model_dump(mode="json")
     try:  # what is newer than the study has its default
         ours = STUDIES[family].model_validate(settings).model_dump(mode="json")
     except ValidationError:

@@ -217,7 +217,7 @@ def _recording(arguments: list[str], folder: str) -> dict[str, float]:
     from components.recursion.loop import stored_generations
     from components.store import Store
     from pipelines.recursion import samples_page
-    from pipelines.recursion_plan import check_settings, make_chains, prepare_corpus
+    from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
     from pipelines.study import PROJECT
 
     settings = config.load(RecursionSettings, arguments)

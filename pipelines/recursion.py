@@ -29,7 +29,8 @@ from components.scorecard.claims import TAIL
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
 from pipelines.recorder import Recorder
-from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus, print_plan
+from pipelines.recursion_chains import check_settings, prepare_corpus
+from pipelines.recursion_plan import Plan, make_plan, print_plan
 from pipelines.scores import TIDY, read_scores, under_generation_0
 from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
 

@@ -16,7 +16,8 @@ from components.recursion.worker import ChainWork
 from components.store import Store
 from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.recursion import samples_page
-from pipelines.recursion_plan import check_settings, costs, make_chains, prepare_corpus
+from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
+from pipelines.recursion_plan import costs
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""

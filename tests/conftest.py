@@ -69,7 +69,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, migrated: Path):
     from components import config
     from components.config.settings import RecursionSettings
     from components.store import Store
-    from pipelines.recursion_plan import prepare_corpus
+    from pipelines.recursion_chains import prepare_corpus
     from tests.studies import Place
 
     place = Place(tmp_path_factory.mktemp("prepared"))

@@ -15,7 +15,8 @@ from components.families.language.base import BASE
 from components.families.language.cost import measure_rates
 from components.regimes import Regime
 from components.store import Store
-from pipelines.recursion_plan import Plan, check_settings, make_plan, prepare_corpus
+from pipelines.recursion_chains import check_settings, prepare_corpus
+from pipelines.recursion_plan import Plan, make_plan
 from tests.studies import Place
 
 

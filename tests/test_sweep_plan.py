@@ -12,7 +12,8 @@ from components.families.language.base import BASE
 from components.families.language.cost import measure_rates
 from components.store import Store
 from components.sweep import space
-from pipelines.recursion_plan import check_settings, make_plan, prepare_corpus
+from pipelines.recursion_chains import check_settings, prepare_corpus
+from pipelines.recursion_plan import make_plan
 from pipelines.sweep_families import runs_of
 from pipelines.sweep_plan import Cost, expected_cost
 from tests.studies import Place

@@ -15,7 +15,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.figures.samples import Sample
-from components.figures.table import verdicts_table
 from components.recursion.records import StudyRun
 from components.report import figures, overview
 from components.report.contents import NOTE, Contents
@@ -25,11 +24,9 @@ from components.report.machine import energy, machine, versions
 from components.report.not_run import NotRun, not_run, not_run_of_sweep
 from components.report.samples import by_prompt
 from components.report.settings import settings_of
+from components.report.verdicts import mark, profile_rows, scorecard_rows
 
 TEMPLATES = Path(__file__).parent / "templates"
-MARKS = {"holds here": "holds", "does not": "fails", "cannot tell": "open"}
-"""How a verdict begins, and how it is marked."""
-
 STATES = {
     "RUNNING": "It was still running when this page was made.",
     "FAILED": "Not all of it came to its end: what failed is under “what was not run”.",
@@ -97,7 +94,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["mark"] = _mark
+    environment.filters["mark"] = mark
     return environment
 
 
@@ -114,8 +111,8 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "energy": study.energy,
         "clustered": bool((study.settings.get("cluster") or {}).get("address")),
         "gaps": [*([STATES[run.status]] if run and run.status in STATES else []), *study.gaps],
-        "verdicts": _verdicts(study.scorecard),
-        "profile": _profile(study.profile),
+        "verdicts": scorecard_rows(study.scorecard),
+        "profile": profile_rows(study.profile),
         "sentences": study.sentences,
         "columns": list(study.table.columns),
         "rows": study.table.to_numpy().tolist(),
@@ -131,35 +128,9 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
     }
 
 
-def _verdicts(card: pd.DataFrame | None) -> list[dict[Any, Any]]:
-    if card is None:
-        return []
-    shown = verdicts_table(card).rename(columns={"difference (95 % interval)": "difference"})
-    return shown.assign(definition=card["definition"], seeds=card["seeds"], agree=card["agree"]).to_dict("records")
-
-
-def _profile(profile: pd.DataFrame | None) -> list[dict[str, str]]:
-    """Rows of text, of whatever columns there are; an estimate with its interval and unit in one cell."""
-    rows = []
-    for row in [] if profile is None else profile.to_dict("records"):
-        known = {str(name): value for name, value in row.items() if pd.notna(value) and value != ""}
-        numbers = [f"{known[name]:.3g}" for name in ("estimate", "low", "high") if name in known]
-        interval = f" ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else ""
-        text = {name: str(known.get(name, "")) for name in PROFILE}
-        rows.append({**text, "estimate": f"{numbers[0]}{interval} {known.get('unit', '')}".strip() if numbers else ""})
-    return rows
-
-
-PROFILE = ("definition", "meaning", "source", "addressed_by", "conditions", "verdict", "why_not")
-
-
 def _not_run(study: Contents) -> NotRun:
     if study.run is None or not study.settings:
         return NotRun([], [])
     if study.run.kind == "sweep":
         return not_run_of_sweep(study.table)
     return not_run(study.run.family, study.settings, study.metrics, study.scorecard)
-
-
-def _mark(verdict: str) -> str:
-    return next((mark for begins, mark in MARKS.items() if verdict.startswith(begins)), "none")

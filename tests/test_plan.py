@@ -17,6 +17,7 @@ from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import Plan, make_plan
+from tests.embedders import gpt2, saved
 from tests.studies import Place
 
 
@@ -54,6 +55,20 @@ def test_what_a_condition_says_reaches_its_chain(store: Store) -> None:
     assert (settings["fit"]["epochs"], settings["fit"]["learning_rate"]) == (3, 0.004)
     assert (settings["sample"]["repetition_penalty"], settings["sample"]["num_beams"]) == (2.0, 4)
     assert mine.family.decoding.repetition_penalty == 2.0
+
+
+def test_mauve_is_in_the_plan_and_its_model_a_part_of_what_measuring_is(store: Store, tmp_path: Path) -> None:
+    folder = saved(gpt2, tmp_path / "model")
+    without, asked = plan(store), plan(store, "--measure.mauve", str(folder))
+    for plain, work in zip(without.chains, asked.chains, strict=True):
+        assert work.family.embedder is not None
+        assert work.family.settings["measure"]["mauve"] == work.family.embedder.digest
+        assert {**work.family.settings, "measure": {}} == {**plain.family.settings, "measure": {}}
+        costs = zip(without.costs[plain.chain.identity], asked.costs[work.chain.identity], strict=True)
+        for index, (less, more) in enumerate(costs):
+            embedding = work.family.embedding_flops(work.family.rows(index + 1))
+            assert more.flops - less.flops == pytest.approx(embedding)
+            assert more.seconds["measure"] > less.seconds["measure"]
 
 
 def test_the_remedies_of_a_condition_reach_its_chain_and_leave_the_others_as_they_were(store: Store) -> None:

@@ -130,15 +130,27 @@ TOO_WIDE = """[...document.querySelectorAll('body *')].filter((element) => {
   return getComputedStyle(element).position !== 'absolute';
 }).map((element) => element.tagName)"""
 
+SPILLS = """[...document.querySelectorAll('main *, header *')].filter((element) => {
+  const style = getComputedStyle(element);
+  if (element.closest('svg') || style.display.startsWith('inline') || !element.innerText.trim()) return false;
+  for (let above = element; above; above = above.parentElement)
+    if (getComputedStyle(above).overflowX !== 'visible') return false;
+  return element.clientWidth && element.scrollWidth > element.clientWidth + 1;
+}).map((element) => `${element.tagName}.${element.className}: ${element.innerText.slice(0, 60)}`)"""
+"""Boxes of which text runs out on the right, over what is beside them, which no edge of the page notices."""
+
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_does_not_scroll_sideways(tab: Page, one: str, several: str, width: int):
+def test_the_page_does_not_scroll_sideways_and_no_text_spills_out_of_its_box(
+    tab: Page, one: str, several: str, width: int
+):
     for address in (one, several):
         tab.open(address, width=width)
         look_at(tab, "figure10_test_perplexity" if address == one else "study-1-figure10_test_perplexity")
         tab.eval("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert tab.eval("document.documentElement.scrollWidth") == width
         assert tab.eval(TOO_WIDE) == []
+        assert tab.eval(SPILLS) == []
 
 
 CONTRASTS = """(() => {

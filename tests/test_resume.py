@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow.tracking import MlflowClient
-from torch.utils.cpp_extension import get_default_build_root
 
+from components.families.language.deepspeed_engine import compiled_into
 from pipelines.recursion import recursion
 from tests.recorded import check_once
 from tests.studies import PROJECT, SECONDS, Place, kill_tree, left_of, train_workers
@@ -295,7 +295,7 @@ def test_where_rays_node_does_not_come_up_it_is_started_a_second_time_and_then_g
 
 def test_what_a_worker_killed_while_it_loaded_deepspeed_left_behind_holds_nobody_up():
     """torch's own guard of a compilation is a file that its holder takes out, if it lives."""
-    (built,) = Path(get_default_build_root()).glob("*/deepspeed_shm_comm")
+    (built,) = compiled_into().glob("deepspeed_shm_comm")
     (built / "lock").touch()
     command = [sys.executable, "-m", "components.families.language.deepspeed_engine"]
     loaded = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)

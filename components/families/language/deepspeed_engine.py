@@ -1,12 +1,15 @@
 """DeepSpeed under the fine-tuning loop: ZeRO stage 0 to 3 on the process group that Ray Train made.
 
 It is imported where it is used: DeepSpeed looks for an accelerator when it is imported, and compiles its shared-memory
-collectives at their first use (half a minute, once a machine).
+collectives at their first use (half a minute, once an environment and kind of machine).
 """
 
+import hashlib
 import logging
 import os
+import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch import Tensor
 from torch.utils.cpp_extension import _get_build_directory
 from transformers import OPTForCausalLM
 
+from components.families.language import kernels
 from components.families.language.objective import Objective
 from components.families.language.training import Batches, Recipe
 
@@ -84,6 +88,13 @@ class DeepSpeedEngine:
         self.objective.destroy()
 
 
+def compiled_into() -> Path:
+    """A folder of this environment's on this kind of machine. In torch's own, which all share, two environments compile anew in
+    turns, and a home folder on unlike machines has what one of them cannot run."""
+    identity = "\n".join([sys.prefix, torch.__version__, version("deepspeed"), kernels.processor()])
+    return kernels.cache_folder() / f"collectives-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+
 @cache
 def load_collectives() -> None:
     """DeepSpeed's collectives over shared memory, compiled where this machine has not yet.
@@ -98,6 +109,7 @@ def load_collectives() -> None:
     builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
     if builder is None:  # not on a CPU
         return
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(compiled_into()))
     os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", "")])
     folder = Path(_get_build_directory(builder.name, verbose=False))
     with FileLock(folder.with_name(f"{folder.name}.lock")):

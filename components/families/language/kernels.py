@@ -161,8 +161,8 @@ def _by_rows(name: str, logits: Tensor, targets: Tensor, out: Tensor, *options: 
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; none where they cannot be compiled, which is said once."""
     sources = [path.read_bytes() for path in sorted(SOURCE.parent.iterdir())]
-    identity = hashlib.sha256(b"\n".join([*sources, " ".join([COMPILER, *FLAGS, _processor()]).encode()])).hexdigest()
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-collapse"
+    identity = hashlib.sha256(b"\n".join([*sources, " ".join([COMPILER, *FLAGS, processor()]).encode()])).hexdigest()
+    folder = cache_folder()
     path = folder / f"kernels-{identity[:16]}.so"
     try:
         if not path.exists():
@@ -196,7 +196,12 @@ def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
     return function
 
 
-def _processor() -> str:
+def cache_folder() -> Path:
+    """Where this user keeps what is compiled once."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "model-collapse"
+
+
+def processor() -> str:
     """What the compiler's `native` stands for: a home folder may be shared by unlike machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -28,7 +28,7 @@ class Judgement:
         if (open_["seeds"] == 1).all():
             return "One seed gives numbers, but no interval and no verdict: give seeds=3 or more."
         needed = open_["seeds_needed"].dropna().astype(int)
-        said = [f"{len(open_)} of {len(asked)} verdicts are open."]
+        said = [f"{len(open_)} of {len(asked)} verdicts {'is' if len(open_) == 1 else 'are'} open."]
         if len(needed):
             half = int(needed.median())
             said.append(

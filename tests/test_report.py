@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from components import config
 from components.config.settings import RecursionSettings
 from components.config.small_families import GaussianSettings
-from components.figures.samples import visible
+from components.figures.samples import samples_markdown, visible
 from components.regimes import Regime, compose, expected_weights
 from components.report import Contents, write_page, write_report
 from components.report.artifacts import contents_of
@@ -278,6 +278,22 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
     assert cards[0].change == ""
     assert cards[1].change == "1 of 9 words new since generation 0"
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
+
+
+@pytest.mark.parametrize(
+    ("continuation", "told"),
+    [
+        ("a cat  \n", ""),
+        ("a cat" + " " * 40 + "\n" * 2, "then 42 white spaces"),
+        (" \t" * 32, "nothing but 64 white spaces"),
+    ],
+)
+def test_white_space_that_nobody_would_see_is_told(study: Contents, continuation: str, told: str):
+    sample = replace(study.samples[0], continuation=continuation)
+    ((card,),) = [row.cards for prompt in by_prompt([sample]) for row in prompt.rows]
+    assert card.unseen == told
+    said = ", ".join(filter(None, ["perplexity 20.0", told]))
+    assert f"Continuation by generation 0, {said}:\n" in samples_markdown(["first prompt"], [continuation], 0, [20.0])
 
 
 WORDS = st.lists(st.sampled_from(["a", "the", "cat", "\n", " ", "mat.", "x  y", "\t", "é.__a", "…"]), max_size=14).map(

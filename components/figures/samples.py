@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH = 100
+LONG = 8
+"""White spaces at the end of a text, from which on they are told: collapsed models write hundreds of them."""
 _SIGNS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _SIGNS |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 
@@ -31,6 +33,14 @@ def visible(text: str) -> str:
     return text.translate(_SIGNS)
 
 
+def unseen(text: str) -> str:
+    """In words, how much of a text nobody can see: a long run of white space at its end, or all of it; else nothing."""
+    blank = len(text) - len(text.rstrip())
+    if blank < LONG:
+        return ""
+    return f"nothing but {blank} white spaces" if blank == len(text) else f"then {blank} white spaces"
+
+
 def samples_markdown(
     prompts: Sequence[str], continuations: Sequence[str], generation: int, perplexities: Sequence[float]
 ) -> str:
@@ -46,9 +56,8 @@ def samples_markdown(
     samples = zip(prompts, continuations, perplexities, strict=True)
     for number, (prompt, continuation, perplexity) in enumerate(samples, start=1):
         parts.append(f"## Prompt {number}\n\n{_fenced(prompt)}\n")
-        parts.append(
-            f"Continuation by generation {generation}, perplexity {perplexity:.1f}:\n\n{_fenced(continuation)}\n"
-        )
+        said = ", ".join(filter(None, [f"perplexity {perplexity:.1f}", unseen(continuation)]))
+        parts.append(f"Continuation by generation {generation}, {said}:\n\n{_fenced(continuation)}\n")
     return "\n".join(parts)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from components.figures.samples import Sample, visible
+from components.figures.samples import Sample, unseen, visible
 from components.figures.style import short
 
 _BEGINNING = 48
@@ -15,12 +15,14 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Card:
-    """What one generation wrote. `pieces`: its text in order, and whether each was not in the generation before."""
+    """What one generation wrote. `pieces`: its text in order, and whether each was not in the generation before; `unseen`: what of
+    it is white space."""
 
     generation: int
     perplexity: str
     pieces: Sequence[tuple[str, bool]]
     change: str
+    unseen: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def _cards(written: Sequence[Sample]) -> list[Card]:
     for place, (sample, text) in enumerate(zip(in_order, texts, strict=True)):
         pieces = changed(texts[place - 1], text) if place else [(text, False)]
         change = _change(pieces, in_order[place - 1].generation) if place else ""
-        cards.append(Card(sample.generation, short(sample.perplexity), pieces, change))
+        cards.append(Card(sample.generation, short(sample.perplexity), pieces, change, unseen(text)))
     return cards
 
 

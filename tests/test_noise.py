@@ -1,7 +1,9 @@
 """Every line that is taken away is one that its library still writes, and nothing else goes with it."""
 
+import errno
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,12 +20,15 @@ import optuna
 import pytest
 import torch
 import torch.distributed as dist
+from ray.train.v2._internal import util
 
 from components import logs
 from components.config.errors import BadInput
 from components.families.language import architecture, embedding
 from components.families.language import model as opt
 from components.logs import noise
+from components.recursion.family import GuardFailure
+from components.store import StoreUnavailable
 
 BY_NAME = {one.name: one for one in noise.KNOWN}
 
@@ -79,6 +84,13 @@ def ask_openml_for_what_it_does_not_give(monkeypatch: pytest.MonkeyPatch, tmp_pa
         fetch_openml("mnist_784", version=1, as_frame=False, n_retries=1, delay=0.01, data_home=str(tmp_path))
 
 
+def fail_in_ray_train(error: Exception = GuardFailure("the weights did not move")) -> None:
+    try:
+        raise error
+    except type(error) as failure:
+        util.construct_user_exception_with_traceback(failure)
+
+
 def embed_by_a_model_that_lacks_weights() -> None:
     with TemporaryDirectory() as folder:
         size = architecture.ModelSize(64, 16, 1, 2, 32, 64, 0.0)
@@ -90,6 +102,7 @@ def embed_by_a_model_that_lacks_weights() -> None:
 
 
 MADE: dict[str, Callable[[], None]] = {
+    "a failure that is told in a line": fail_in_ray_train,
     "Optuna's own progress": create_a_study_of_optuna,
     "weights that a model for MAUVE has no place for, or lacks": embed_by_a_model_that_lacks_weights,
     "a collective by its old name": gather_as_deepspeed_does,
@@ -129,6 +142,25 @@ def test_openml_still_says_that_it_is_tried_again(monkeypatch: pytest.MonkeyPatc
     with heard() as records:
         ask_openml_for_what_it_does_not_give(monkeypatch, tmp_path)
     check("OpenML is tried again", records)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (GuardFailure("2 steps"), True),
+        (StoreUnavailable("no answer"), True),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "store"), True),
+        (BadInput("measure.mauve", "model", "is gone"), True),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT), "store"), False),
+        (RuntimeError("GuardFailure: is not what this is"), False),
+        (ValueError("a fault of the project's own"), False),
+    ],
+)
+def test_a_workers_failure_keeps_its_traceback_where_no_line_tells_it(error: Exception, told: bool):
+    with heard() as records:
+        fail_in_ray_train(error)
+    (record,) = [one for one in records if "Error in training function" in one.getMessage()]
+    assert noise.is_meant(record) is not told
 
 
 @pytest.mark.parametrize("name", WRITTEN)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,6 +14,8 @@ from plotly.subplots import make_subplots
 from components.figures import style
 
 ACROSS = 2
+CROWDED = 6
+"""Curves from which on a legend stands in the empty place beside the last panel, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def _matplotlib(title: str, note: str, x: str, panels: Sequence[Panel], log_x: b
                 style.log_axis(axes, which, *_limits(panel, which, log_x, log_y))
         if not log_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(fontsize=style.FONT - 2, framealpha=0.75, edgecolor="none", loc="best")
+        beside = place == len(panels) - 1 and 1 < len(panels) < rows * columns and len(panel.curves) > CROWDED
+        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.05, 0.5)} if beside else {"loc": "best"}
+        legend = axes.legend(fontsize=style.FONT - 2, framealpha=0.75, edgecolor="none", **where)
+        legend.set_in_layout(not beside)  # the empty place is room enough
     return figure
 
 

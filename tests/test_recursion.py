@@ -284,6 +284,7 @@ MEANT = (
     r"(?:Plan|Recursion: preset smoke|Scorecard|Collapse profile)",
     r"[┏┡┃│└├╇━─].*",
     r"(?:base model|no-real-data seed \d): .*(?:left|nearly done|not known yet)",
+    r"\d+ of \d+ verdicts (?:is|are) open\. .*",  # as numbers have it, which are not the same on every processor
     r"Browse it with `make ui`: http.*",
 )
 """What a study prints, line by line, where it is no terminal."""

@@ -169,7 +169,7 @@ def test_what_would_close_the_verdicts_that_are_open_is_said_of_every_one(paper)
     open_ = sum(table["verdict"].str.startswith("cannot tell").sum() for table in tables)
     asked = sum((table["verdict"] != NOT_ASKED).sum() for table in tables)
     note = judged.power_note()
-    assert note.startswith(f"{open_} of {asked} verdicts are open.")
+    assert note.startswith(f"{open_} of {asked} verdicts {'is' if open_ == 1 else 'are'} open.")
     assert "four times in five" in note
 
 

@@ -75,8 +75,8 @@ def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
         np.savez(folder / "whole.npz", **whole)
     peers.barrier()
     dist.destroy_process_group()
-    # All is written. An interpreter that goes on to its end was seen to abort there once ("terminate called without an active
-    # exception", 2026-11-26): threads of torch's or of gloo's that nobody had joined.
+    # All is written, and what threads of torch's do while an interpreter ends is not under test. A worker was once seen to abort
+    # ("terminate called without an active exception", 2026-11-26, a busy machine), likely there; an abort before this still fails.
     os._exit(0)
 
 

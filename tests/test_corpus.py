@@ -249,6 +249,28 @@ def test_blocks_set_aside_are_neither_trained_on_nor_pretrained_on_and_in_no_ord
     assert parted.digests["reserve"] == blocks.digest(parted.reserve)
 
 
+def test_held_out_text_is_the_test_split_without_separators_cut_again_and_evenly_spread(tmp_path: Path) -> None:
+    folder = write(tmp_path / "text", train=PROSE, valid=PROSE[:400], test=PROSE[:3000])
+    loaded = []
+    for name, most in (("whole", None), ("part", 7)):
+        (tmp_path / name).mkdir()
+        settings = CorpusSettings(path=str(folder), block_size=16, vocabulary_size=400, heldout_blocks=most)
+        metrics = corpus.prepare(settings, "train", tmp_path / name)
+        loaded.append(corpus.load(tmp_path / name))
+        assert metrics["blocks/heldout"] == len(loaded[-1].heldout)
+    whole, part = loaded
+    encoder = AutoTokenizer.from_pretrained(whole.tokenizer_folder)
+    lines = PROSE[:3000].splitlines(keepends=True)
+    text = [token for line in lines for token in encoder(line, add_special_tokens=False)["input_ids"]]
+    assert whole.separator in whole.test
+    assert whole.separator not in whole.heldout
+    assert whole.heldout.dtype == np.int32
+    assert whole.heldout.ravel().tolist() == text[: len(text) // 16 * 16]
+    there = len(whole.heldout)
+    np.testing.assert_array_equal(part.heldout, whole.heldout[[number * there // 7 for number in range(7)]])
+    assert part.digests["heldout"] == blocks.digest(part.heldout) != whole.digests["heldout"]
+
+
 def test_a_folder_without_split_names_and_a_single_file_are_split_by_their_content(tmp_path: Path) -> None:
     single = tmp_path / "one.txt"
     single.write_text(
@@ -366,6 +388,11 @@ BAD_INPUT: dict[str, tuple[str, str, BadCase]] = {
         "corpus.block_size",
         "the validation split of",
         folder_case(**{**ENOUGH, "valid": "few .\n"}),
+    ),
+    "no block of held-out text": (
+        "corpus.block_size",
+        "the test split of text has 50 tokens without separators, too few for one block; give more text",
+        folder_case(**{**ENOUGH, "test": "a\n" * 25}),
     ),
     "too many train blocks": (
         "corpus.train_blocks",

@@ -2,6 +2,7 @@
 
     tokenizer/      loadable by AutoTokenizer
     <split>.npy     blocks (n, block_size) int32 of pretrain, train, validation, test; and reserve where some are set aside
+    heldout.npy     blocks of the test split's text without separators, which generated text is compared with
     corpus.json     name, separator, vocabulary size, digests
 
 The paper's corpus (section 5.2) is WikiText-2 cut in blocks of 64 tokens by OPT's tokenizer.
@@ -16,22 +17,25 @@ import numpy as np
 
 from components.config.errors import BadInput
 from components.config.settings import CorpusSettings
-from components.corpus.blocks import cut, digest, tokenise
+from components.corpus.blocks import cut, digest, tokenise, without
 from components.corpus.sources import SPLITS, read_texts, source_digest
 from components.corpus.tokenizer import TRAIN, load_tokenizer, prepare_tokenizer, separator, vocabulary_size
 from components.corpus.tokenizer import digest as tokenizer_digest
 from components.store import write_array
 
-FORMAT = 1
+FORMAT = 2
 """Raised when this room makes other blocks of the same text, so that no old corpus is taken for a new one."""
 
 ALL_SPLITS = ("pretrain", *SPLITS)
+HELDOUT, RESERVE = "heldout", "reserve"
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Blocks (n, block_size) int32, read-only. `pretrain` may have none: it is for a base model only. `reserve`, which may
     have none either, is training text that no model has seen: in an order of its own, which later generations go through.
+    `heldout` is the text of the test split without separators, cut in blocks again. Generated text, which cannot hold a
+    separator, is compared with it.
 
     `separator` is the id before every line, ids lie below `vocabulary_size`; `digests` has `text`, `tokenizer` and one
     for the blocks of each split.
@@ -42,6 +46,7 @@ class Corpus:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    heldout: np.ndarray
     reserve: np.ndarray
     tokenizer_folder: Path
     separator: int
@@ -78,11 +83,11 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
 
     With `train_blocks`, that many blocks evenly spread over the training split are the study's; the others join the
     pretraining blocks. `reserve_blocks` are set aside of the training split before that. With `heldout_blocks`, at most
-    that many of the validation and of the test split are kept.
+    that many of the validation and of the test split are kept, and of the held-out text.
 
     Returns:
         For each split `tokens/<split>` (as read, the remainder included) and `blocks/<split>` (as the study has them),
-        and `bytes/text`, `vocabulary_size`.
+        and `blocks/heldout`, `bytes/text`, `vocabulary_size`.
 
     Raises:
         BadInput: text or tokenizer cannot serve, a split is too short for one block, or `train_blocks` and `reserve_blocks`
@@ -97,13 +102,12 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
         metrics[f"tokens/{split}"] = sum(map(len, tokens))
         blocks[split] = cut(tokens, settings.block_size, settings.remainder)
         if split != "pretrain" and not len(blocks[split]):
-            count = metrics[f"tokens/{split}"]
-            raise BadInput(
-                "corpus.block_size",
-                settings.block_size,
-                f"the {split} split of {texts.name} has {count} tokens, too few for one block; "
-                "give more text or smaller blocks",
-            )
+            raise _too_short(settings, texts.name, split, f"{metrics[f'tokens/{split}']} tokens")
+        if split == "test":
+            text = without(tokens, separator(encoder))
+            blocks[HELDOUT] = cut(text, settings.block_size, settings.remainder)
+            if not len(blocks[HELDOUT]):
+                raise _too_short(settings, texts.name, split, f"{sum(map(len, text))} tokens without separators")
     there, reserved = len(blocks["train"]), settings.reserve_blocks
     if reserved >= there:
         raise BadInput("corpus.reserve_blocks", reserved, f"the training split has {there} blocks; give fewer")
@@ -115,11 +119,11 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
     blocks["pretrain"] = np.concatenate([blocks["pretrain"], rest])
     blocks["train"], reserve = _spread(blocks["train"], wanted)
     if (most := settings.heldout_blocks) is not None:
-        for split in ("validation", "test"):
+        for split in ("validation", "test", HELDOUT):
             blocks[split], _ = _spread(blocks[split], min(most, len(blocks[split])))
     digests = {"text": texts.digest, "tokenizer": tokenizer_digest(encoder)}
     if reserved:
-        blocks["reserve"] = np.random.default_rng(0).permutation(
+        blocks[RESERVE] = np.random.default_rng(0).permutation(
             reserve
         )  # not page after page: each generation takes a part
     for split in blocks:
@@ -140,11 +144,16 @@ def prepare(settings: CorpusSettings, tokenizer: str, folder: Path) -> dict[str,
 
 def load(folder: Path) -> Corpus:
     """The corpus that `prepare` wrote; its blocks stay on disk until they are read, so workers share them."""
-    files = {split: folder / f"{split}.npy" for split in (*ALL_SPLITS, "reserve")}
+    files = {split: folder / f"{split}.npy" for split in (*ALL_SPLITS, HELDOUT, RESERVE)}
     arrays = {split: np.load(file, mmap_mode="r", allow_pickle=False) for split, file in files.items() if file.exists()}
-    arrays.setdefault("reserve", arrays["train"][:0])
+    arrays.setdefault(RESERVE, arrays["train"][:0])
     description = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     return Corpus(tokenizer_folder=folder / "tokenizer", **arrays, **description)
+
+
+def _too_short(settings: CorpusSettings, name: str, split: str, size: str) -> BadInput:
+    remedy = f"the {split} split of {name} has {size}, too few for one block; give more text or smaller blocks"
+    return BadInput("corpus.block_size", settings.block_size, remedy)
 
 
 def _spread(blocks: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:

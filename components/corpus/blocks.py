@@ -46,6 +46,11 @@ def cut(tokens: Sequence[np.ndarray], block_size: int, remainder: Remainder) -> 
     return np.concatenate(whole) if whole else np.empty((0, block_size), np.int32)
 
 
+def without(tokens: Sequence[np.ndarray], token: int) -> list[np.ndarray]:
+    """The same arrays of token ids without one token, such as the separator; their shape is lost."""
+    return [array[array != token] for array in tokens]
+
+
 def digest(blocks: np.ndarray) -> str:
     """SHA-256 (hex) of blocks: their shape and their ids in reading order, the same on every machine."""
     seen = hashlib.sha256(repr(blocks.shape).encode())

@@ -104,7 +104,15 @@ def make_chains(
     decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
     embedder = look_at(settings.measure.mauve) if settings.measure.mauve else None
     plain = LanguageFamily(
-        prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage, embedder=embedder
+        prepared.place,
+        size,
+        None,
+        recipe,
+        decoding,
+        train.engine,
+        train.zero_stage,
+        embedder=embedder,
+        measure_blocks=settings.measure.blocks,
     )
     base = None
     if name or settings.base.epochs:

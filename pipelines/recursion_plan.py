@@ -114,7 +114,7 @@ def costs(
                 workers,
                 family.decoding.sequences(family.selection.best_of),
                 family.judged,
-                family.embedding_flops(rows[index + 1]),
+                family.embedding_flops(index),
             )
             for index in range(work.generations + 1)
         ]
@@ -136,6 +136,8 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
         f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if BASE in plan.costs else "")
     )
+    for line in measured_over(settings, plan.chains):
+        say(line)
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
     say(
         f"{trained:,} tokens to train on, {generated:,} to generate, "
@@ -154,6 +156,21 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         for work, costs in zip(plan.chains, chains, strict=True)
     ]  # fmt: skip
     print_table("Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "data", "time"]))
+
+
+def measured_over(settings: RecursionSettings, chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
+    """How many blocks text is measured over, and which conditions will not have as many."""
+    count = chains[0].family.measured
+    few = {work.chain.condition: work.family.fewest_samples(work.generations) for work in chains}
+    few = {name: samples for name, samples in few.items() if samples < count}
+    lines = [f"text is measured over {count:,} blocks, of samples and of held-out text alike (measure.blocks)"]
+    if few:
+        names = ", ".join(f"{name} ({samples:,})" for name, samples in few.items())
+        lines.append(
+            f"no diversity, tails or MAUVE of what these conditions write, for want of blocks: {names}; to have them, "
+            f"give measure.blocks={min(few.values())}"
+        )
+    return lines
 
 
 def _real(regime: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ def language(folder: Path) -> LanguageFamily:
         (text / f"{split}.txt").write_text("\n".join(chosen), encoding="utf-8")
     settings = CorpusSettings(path=str(text), block_size=LENGTH, train_blocks=BLOCKS, vocabulary_size=300)
     corpus.prepare(settings, "train", prepared)
-    for split in ("validation", "test"):  # enough of them for a test
+    for split in ("validation", "test", "heldout"):  # enough of them for a test
         np.save(prepared / f"{split}.npy", np.load(prepared / f"{split}.npy")[:40])
     return LanguageFamily(prepared, SIZE, None, RECIPE, DECODING, "torch", 0)
 

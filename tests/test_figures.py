@@ -37,15 +37,17 @@ def study(conditions: list[str], seeds: int, generations: int, rows: int = 200) 
                     "seconds/fit": 2.0,
                     "seconds/sample": 3.0,
                 }
-                numbers |= {metric: random.uniform(0.1, 0.9) for metric in diversity.MEASURES}
+                numbers |= {f"synthetic/{measure}": random.uniform(0.1, 0.9) for measure in diversity.MEASURES}
+                numbers |= {f"heldout/{measure}": 0.95 for measure in diversity.MEASURES} | {diversity.BLOCKS: 165}
                 metrics += [(condition, seed, generation, metric, value) for metric, value in numbers.items()]
                 values = random.lognormal(3.3 - 0.2 * generation, 0.4, rows)
                 values[: 2 * generation] *= 60
                 scores += [(condition, seed, generation, "synthetic", row, value) for row, value in enumerate(values)]
-                scores += [(condition, seed, generation, "test", row, 1e-3) for row in range(3)]  # no part of figure 11
                 if generation == 0:
                     real = random.lognormal(3.6, 0.5, rows)
-                    scores += [(condition, seed, 0, "real", row, value) for row, value in enumerate(real)]
+                    scores += [(condition, seed, 0, "test", row, value) for row, value in enumerate(real)]
+                else:  # by a later model: no part of figure 11
+                    scores += [(condition, seed, generation, "test", row, 1e-3) for row in range(3)]
     columns = ["condition", "seed", "generation"]
     return pd.DataFrame(metrics, columns=[*columns, "metric", "value"]), pd.DataFrame(
         scores, columns=[*columns, "set", "row", "perplexity"]
@@ -113,7 +115,7 @@ def test_the_shares_of_figure_11_equal_counting_the_sequences_of_all_seeds(lapto
     for condition in ("no-real-data", "keep-10-percent"):
         for generation in (figure11.REAL, 0, 1, 2, 3, 4):
             chosen = scores[(scores["condition"] == condition) & (scores["generation"] == max(generation, 0))]
-            values = chosen.loc[chosen["set"] == ("real" if generation == figure11.REAL else "synthetic"), "perplexity"]
+            values = chosen.loc[chosen["set"] == ("test" if generation == figure11.REAL else "synthetic"), "perplexity"]
             shares = numbers.shares[condition, generation]
             assert len(values) == 400
             assert shares.sum() == pytest.approx(1)
@@ -121,7 +123,9 @@ def test_the_shares_of_figure_11_equal_counting_the_sequences_of_all_seeds(lapto
             assert shares[:20].sum() == pytest.approx((values < middle).mean())
             assert numbers.medians[condition, generation] == pytest.approx(values.median())
             assert numbers.tails[condition, generation] == pytest.approx(values.quantile(0.99))
-    assert numbers.edges[0] <= scores.loc[scores["set"] != "test", "perplexity"].min()
+    drawn = (scores["set"] == "synthetic") | (scores["generation"] == 0)
+    assert numbers.edges[0] <= scores.loc[drawn, "perplexity"].min()
+    assert numbers.edges[0] > scores["perplexity"].min()  # of the test split under a later model
     assert numbers.edges[-1] >= scores["perplexity"].max()
 
 
@@ -144,13 +148,13 @@ def test_figure_11_draws_one_outline_of_one_colour_a_generation_over_the_real_da
         np.testing.assert_allclose(trace.x, numbers.edges)
         colours.setdefault(trace.name, set())
         condition = re.search(r"<extra>(.*), ", trace.hovertemplate).group(1)  # type: ignore[union-attr]
-        generation = figure11.REAL if trace.name == "real data" else int(trace.name.split()[1])
+        generation = figure11.REAL if trace.name == "real text" else int(trace.name.split()[1])
         np.testing.assert_allclose(trace.customdata[:-1], numbers.shares[condition, generation])
     assert len(colours) == 6
     assert all(len(of_one) == 1 for of_one in colours.values())
     assert len(set.union(*colours.values())) == 6
     assert {trace.name: trace.line.color for trace in page.data} == {
-        "real data": style.REAL,
+        "real text": style.REAL,
         **{f"generation {g}": colour for g, colour in style.generation_colours([0, 1, 2, 3, 4]).items()},
     }
 
@@ -173,7 +177,7 @@ def test_figure_15_draws_the_histograms_of_figure_11(laptop) -> None:
     assert len(ridges) == 12
     for ridge in ridges:
         condition = "no-real-data" if ridge.scene == "scene" else "keep-10-percent"
-        generation = figure11.REAL if ridge.name == "real data" else int(ridge.name.split()[1])
+        generation = figure11.REAL if ridge.name == "real text" else int(ridge.name.split()[1])
         np.testing.assert_allclose(ridge.customdata[::2], numbers.shares[condition, generation])
     assert page.layout.scene.xaxis.type == page.layout.scene2.xaxis.type == "log"
 
@@ -187,14 +191,59 @@ def test_the_switch_of_figure_15_changes_every_scene(laptop) -> None:
 
 def test_the_diversity_figure_draws_the_means_over_seeds(laptop) -> None:
     picture, page = diversity.draw(laptop[0])
-    for axes, (metric, title) in zip(picture.axes, diversity.MEASURES.items(), strict=True):
+    for axes, (measure, title) in zip(picture.axes, diversity.MEASURES.items(), strict=True):
         assert axes.get_title(loc="left") == title
-        summary = over_seeds(laptop[0], metric)
+        summary = over_seeds(laptop[0], f"synthetic/{measure}")
         for container, (_, mean) in zip(axes.containers, summary.groupby("condition", sort=False), strict=True):
             np.testing.assert_allclose(container.lines[0].get_ydata(orig=False), mean["mean"])
     first = [trace for trace in page.data if trace.showlegend]
     np.testing.assert_allclose(first[0].y, over_seeds(laptop[0], "synthetic/distinct_1")["mean"][:5])
-    assert [trace.name for trace in first] == ["no-real-data", "keep-10-percent"]
+    assert [trace.name for trace in first] == ["no-real-data", "keep-10-percent", "real text"]
+
+
+def test_the_diversity_figure_shows_held_out_real_text_as_a_dashed_line_and_says_over_how_many_blocks(laptop) -> None:
+    picture, page = diversity.draw(laptop[0])
+    for axes in picture.axes:
+        (dashed,) = [line for line in axes.lines if line.get_label() == "real text"]
+        assert set(dashed.get_ydata()) == {0.95}
+        assert (dashed.get_linestyle(), dashed.get_color()) == ("--", style.FAINT)
+        assert axes.get_yscale() == "linear"
+    for trace in [trace for trace in page.data if trace.name == "real text"]:
+        assert (set(trace.y), trace.line.dash, trace.line.color) == ({0.95}, "dash", style.FAINT)
+    assert len([trace for trace in page.data if trace.name == "real text"]) == 4
+    for note in (picture._supxlabel.get_text(), page.layout.title.text):
+        assert "165 blocks of each set" in note
+        assert "not drawn" not in note
+
+
+def test_diversity_far_below_real_text_has_a_logarithmic_axis(laptop) -> None:
+    metrics = laptop[0].copy()
+    low = metrics["metric"] == "synthetic/distinct_2"
+    metrics.loc[low, "value"] /= 50
+    picture, page = diversity.draw(metrics)
+    assert [axes.get_yscale() for axes in picture.axes] == ["linear", "log", "linear", "linear"]
+    assert [page.layout[f"yaxis{place}"].type for place in ("", 2, 3, 4)] == [None, "log", None, None]
+    bottom, top = picture.axes[1].get_ylim()
+    assert bottom < metrics.loc[low, "value"].min()
+    assert top > 0.95
+    np.testing.assert_allclose(page.layout.yaxis2.range, np.log10([bottom, top]))
+    metrics.loc[low & (metrics["generation"] == 4), "value"] = 0.0  # which a log axis could not show
+    assert diversity.draw(metrics)[0].axes[1].get_yscale() == "linear"
+
+
+def test_a_condition_with_too_few_blocks_is_named_below_the_diversity_figure_and_keeps_its_colour() -> None:
+    metrics, _ = study(["plain", "few $x$", "kept"], 1, 3)
+    metrics = metrics[~((metrics["condition"] == "few $x$") & metrics["metric"].str.startswith("synthetic/"))]
+    picture, page = diversity.draw(metrics)
+    note = "fewer blocks, and so not drawn: few $x$"
+    assert note in picture._supxlabel.get_text().replace("\n", " ")
+    assert note in page.layout.title.text
+    colours = {trace.name: trace.line.color for trace in page.data}
+    assert colours == {
+        "plain": style.CONDITION_COLOURS[0],
+        "kept": style.CONDITION_COLOURS[2],
+        "real text": style.FAINT,
+    }
 
 
 def test_the_figure_of_conditions_draws_what_each_lost_and_what_that_is_less_than_the_first_of_the_same_seed() -> None:
@@ -223,7 +272,7 @@ def test_an_infinite_perplexity_counts_as_the_largest_finite_one_and_nan_is_an_e
     numbers = figure11.histograms(scores)
     assert numbers.shares["a", 0].sum() == pytest.approx(1)
     assert numbers.shares["a", 0][-1] >= 0.1
-    scores.loc[scores["set"] == "real", "perplexity"] = np.nan
+    scores.loc[scores["set"] == "test", "perplexity"] = np.nan
     with pytest.raises(ValueError, match="not a number"):
         figure11.histograms(scores)
 

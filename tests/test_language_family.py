@@ -17,6 +17,7 @@ from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.family import LanguageFamily
+from components.families.language.measuring import measured_sets
 from components.families.language.perplexity import perplexity, sequence_losses, token_losses, token_predictions
 from components.families.language.training import Recipe
 from components.measures.calibration import expected_calibration_error
@@ -104,17 +105,19 @@ def train_model_on(rows: np.ndarray, family: LanguageFamily, generation: Generat
     return weights
 
 
+HELD_OUT = 40  # blocks of held-out text, fewer than the 48 that a generation writes
+
+
 def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_under_generation_0(family, generations):
     first = opt.load(generations[0].directories["fit"] / "model")
     for generation in generations:
         model = opt.load(generation.directories["fit"] / "model")
         test, blocks = token_losses(model, family.corpus.test), synthetic(family, generation)
-        real, trained = family.corpus.train, trained_on(family, generations, generation.index)
         foreseen = token_predictions(model, family.corpus.test)
-        written = parquet.read_table(generation.directories["sample"] / "synthetic.parquet")
-        texts = written["text"].to_pylist()
         under_first = np.exp(sequence_losses(token_losses(first, blocks)))
         of_test = np.exp(sequence_losses(test))
+        text = family.corpus.test[:, 1:] != family.corpus.separator
+        of_text = np.exp([losses[counted].mean() for losses, counted in zip(test, text, strict=True)])
         expected = {
             "test/perplexity": perplexity(test, family.corpus.test),
             "test/perplexity_without_separator": perplexity(test, family.corpus.test, family.corpus.separator),
@@ -124,31 +127,109 @@ def test_the_metrics_are_the_real_test_split_under_the_model_and_the_samples_und
             "test/next_token_entropy": foreseen.entropy.mean(),
             "synthetic/perplexity_under_generation0_mean": under_first.mean(),
             "synthetic/perplexity_under_generation0_median": np.median(under_first),
-            "synthetic/perplexity_under_generation0_p99": np.quantile(under_first, 0.99),
-            "synthetic/distinct_1": distinct_n(blocks, 1),
-            "synthetic/distinct_2": distinct_n(blocks, 2),
-            "synthetic/distinct_3": distinct_n(blocks, 3),
-            "synthetic/distinct_2_per_sequence": distinct_n_per_sequence(blocks, 2),
-            "synthetic/repetition_4": repetition_4(blocks),
-            "synthetic/compression_ratio": compression_ratio(texts),
-            "synthetic/entropy_1": ngram_entropy(blocks, 1),
-            "synthetic/entropy_2": ngram_entropy(blocks, 2),
-            "synthetic/vocabulary_coverage": vocabulary_coverage(blocks, real),
-            "synthetic/rare_token_mass": rare_token_mass(blocks, real),
-            "synthetic/kl_real_1": kl_to_real(blocks, real, 1),
-            "synthetic/kl_real_2": kl_to_real(blocks, real, 2),
-            "synthetic/zipf_exponent": zipf_exponent(blocks).exponent,
-            "synthetic/zipf_exponent_low": zipf_exponent(blocks).low,
-            "synthetic/zipf_exponent_high": zipf_exponent(blocks).high,
-            "synthetic/found_in_real_8": share_found(blocks, real),
-            "synthetic/found_in_training_8": share_found(blocks, trained),
-            "synthetic/self_bleu": self_bleu(texts),
+            "synthetic/perplexity_under_generation0_p99": under_first.max(),  # of 48
         }
+        if generation is generations[0]:
+            expected |= {
+                "heldout/perplexity_under_generation0_mean": of_text.mean(),
+                "heldout/perplexity_under_generation0_median": np.median(of_text),
+                "heldout/perplexity_under_generation0_p99": of_text.max(),  # of 40
+            }
         for name, value in expected.items():
-            if math.isnan(value):  # a single kind of token has no exponent
-                assert name not in generation.metrics
-            else:
-                assert generation.metrics[name] == pytest.approx(value, rel=1e-5), name
+            assert generation.metrics[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_text_is_measured_over_as_many_blocks_of_the_samples_as_of_held_out_text(family, generations):
+    """Every measure of the two is one function of blocks of one number, evenly spread, without separators."""
+    separator, real = family.corpus.separator, np.asarray(family.corpus.train)
+    assert (real == separator).any()
+    tokenizer = AutoTokenizer.from_pretrained(family.corpus.tokenizer_folder)
+    for generation in generations:
+        every = {"synthetic": synthetic(family, generation), "heldout": np.asarray(family.corpus.heldout)}
+        assert {name: len(blocks) for name, blocks in every.items()} == {"synthetic": BLOCKS, "heldout": HELD_OUT}
+        assert generation.metrics["measure/blocks"] == HELD_OUT
+        for name, them in every.items():
+            blocks = them[[place * len(them) // HELD_OUT for place in range(HELD_OUT)]]
+            assert separator not in blocks
+            expected = measures(blocks, tokenizer.batch_decode(blocks), real, separator)
+            trained = trained_on(family, generations, generation.index)
+            expected["found_in_training_8"] = share_found(blocks, trained)
+            for measure, value in expected.items():
+                if math.isnan(value):  # a single kind of token has no exponent
+                    assert f"{name}/{measure}" not in generation.metrics
+                else:
+                    assert generation.metrics[f"{name}/{measure}"] == pytest.approx(value, rel=1e-9), (name, measure)
+            named = {metric.removeprefix(f"{name}/") for metric in generation.metrics if metric.startswith(f"{name}/")}
+            others = {"rows"} | {metric for metric in named if metric.startswith("perplexity_under_generation0")}
+            assert named - others == {measure for measure, value in expected.items() if not math.isnan(value)}
+
+
+def measures(blocks: np.ndarray, texts: list[str], real: np.ndarray, separator: int) -> dict[str, float]:
+    known, zipf = real[real != separator], zipf_exponent(blocks)
+    estimates = {f"entropy_{n}": ngram_entropy(blocks, n) for n in (1, 2)}
+    estimates["rare_token_mass"] = rare_token_mass(blocks, known)
+    return {
+        **{f"distinct_{n}": distinct_n(blocks, n) for n in (1, 2, 3)},
+        **{f"distinct_{n}_per_sequence": distinct_n_per_sequence(blocks, n) for n in (1, 2, 3)},
+        **{name: estimate.value for name, estimate in estimates.items()},
+        **{f"{name}_error": estimate.error for name, estimate in estimates.items()},
+        "repetition_4": repetition_4(blocks),
+        "compression_ratio": compression_ratio(texts),
+        "vocabulary_coverage": vocabulary_coverage(blocks, known),
+        "kl_real_1": kl_to_real(blocks, real, 1, separator),
+        "kl_real_2": kl_to_real(blocks, real, 2, separator),
+        "zipf_exponent": zipf.exponent,
+        "zipf_exponent_low": zipf.low,
+        "zipf_exponent_high": zipf.high,
+        "found_in_real_8": share_found(blocks, real),
+        "self_bleu": self_bleu(texts),
+    }
+
+
+def test_a_set_with_fewer_blocks_than_are_measured_has_no_measures_and_says_so(family, tmp_path, caplog):
+    """Rather than numbers of 24 blocks beside those of 40: of the same text they would look better or worse."""
+    few = replace(family, sample_size=24)
+    assert few.fewest_samples(1) == 24
+    generation = run(few, tmp_path / "few", 0, Regime("replace"))[0]
+    measured = {name for name in generation.metrics if name.startswith("synthetic/")}
+    assert measured == {
+        "synthetic/rows",
+        *(f"synthetic/perplexity_under_generation0_{name}" for name in ("mean", "median", "p99")),
+    }
+    assert "heldout/distinct_2" in generation.metrics
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "over 40 blocks" in warning
+    assert "set of 24 has fewer" in warning
+    assert "measure.blocks" in warning
+    caplog.clear()
+    generation = run(replace(few, measure_blocks=24), tmp_path / "equal", 0, Regime("replace"))[0]
+    assert generation.metrics["measure/blocks"] == 24
+    assert "synthetic/distinct_2" in generation.metrics
+    assert not caplog.records
+
+
+def test_edited_real_blocks_are_measured_without_their_separators(family):
+    blocks, separator = np.asarray(family.corpus.train), family.corpus.separator
+    sets = measured_sets(blocks, family.corpus, 40)
+    text = blocks[blocks != separator]
+    assert len(text) < blocks.size
+    count = len(text) // LENGTH
+    whole = text[: count * LENGTH].reshape(count, LENGTH)
+    np.testing.assert_array_equal(sets["synthetic"], whole[[place * count // 40 for place in range(40)]])
+    assert set(measured_sets(blocks, family.corpus, count + 1)) <= {"heldout"}
+    assert separator not in np.concatenate(list(sets.values()))
+
+
+def test_how_many_blocks_are_measured_and_which_are_held_out_is_a_part_of_measuring_alone(family, tmp_path):
+    plain, fewer, more = (replace(family, measure_blocks=count).settings for count in (256, 8, 9999))
+    assert plain == more  # there are no more than 40
+    assert fewer["measure"] != plain["measure"]
+    assert {**fewer, "measure": {}} == {**plain, "measure": {}}
+    digests = {**family.corpus.digests, "heldout": "of other text"}
+    other = replace(family)
+    object.__setattr__(other, "corpus", replace(family.corpus, digests=digests))
+    assert other.settings["measure"] != plain["measure"]
+    assert other.digests() == family.digests()  # what fitting and sampling go by
 
 
 def trained_on(family: LanguageFamily, generations: list[Generation], index: int) -> np.ndarray:
@@ -189,12 +270,15 @@ def test_the_cost_of_every_generation_is_among_its_metrics(generations):
         assert all(generation.metrics[name] > 0 for name in cost)
 
 
-def test_the_scores_name_each_block_and_the_real_ones_stand_with_generation_0(family, generations):
+def test_the_scores_name_each_block_of_the_test_split_and_of_the_samples(family, generations):
     for generation in generations:
         scores = pd.read_parquet(generation.directories["measure"] / "scores.parquet")
         sizes = scores.groupby("set").size().to_dict()
-        assert sizes == {"test": 40, "synthetic": BLOCKS} | ({"real": BLOCKS} if generation.index == 0 else {})
-        assert np.allclose(np.exp(scores["loss"]), scores["perplexity"])
+        assert sizes == {"test": 40, "synthetic": BLOCKS}
+        separators = (family.corpus.test[:, 1:] == family.corpus.separator).any(axis=1)
+        assert separators.any()
+        unlike = ~np.isclose(np.exp(scores["loss"]), scores["perplexity"], rtol=1e-6)
+        assert (unlike == np.concatenate([separators, np.zeros(BLOCKS, bool)])).all()  # which only real text holds
 
 
 def test_a_synthetic_set_carries_its_text_beside_its_tokens(family, generations):

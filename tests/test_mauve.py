@@ -15,7 +15,6 @@ from transformers import AutoTokenizer, PreTrainedModel
 from components.config.errors import BadInput
 from components.families.language.embedding import embed, look_at
 from components.families.language.family import LanguageFamily
-from components.families.language.measuring import REAL, WRITTEN, beside_real
 from components.measures.mauve import frontier_area, mauve
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
@@ -113,26 +112,41 @@ def test_who_asks_for_mauve_later_has_it_measured_and_nothing_computed_anew(plai
         list(run_chain(make_chain(one, "a condition", Regime("replace", 0.0), "scratch", 0), one, store, 1))
         for one in (plain, asking)
     )
-    tokenizer = AutoTokenizer.from_pretrained(plain.corpus.tokenizer_folder)
-    real = embed(embedder.name, tokenizer.batch_decode(plain.corpus.train))
+    tokenizer, count = AutoTokenizer.from_pretrained(plain.corpus.tokenizer_folder), len(plain.corpus.heldout)
+    assert count < len(plain.real())
+
+    def embedded(blocks: np.ndarray) -> np.ndarray:
+        """Of as many blocks as there are of held-out text, as text without separators."""
+        chosen = blocks[[place * len(blocks) // count for place in range(count)]]
+        texts = tokenizer.batch_decode([block[block != plain.corpus.separator] for block in chosen])
+        assert not any("</s>" in text for text in texts)
+        return embed(embedder.name, texts)
+
+    heldout = embedded(plain.corpus.heldout)
     for without, measured in zip(before, after, strict=True):
-        written = tokenizer.batch_decode(plain.samples(measured.directories["sample"]))
-        assert measured.metrics["synthetic/mauve"] == pytest.approx(
-            mauve(real, embed(embedder.name, written)), rel=1e-6
-        )
+        written = embedded(plain.samples(measured.directories["sample"]))
+        assert measured.metrics["synthetic/mauve"] == pytest.approx(mauve(heldout, written), rel=1e-6)
         assert "synthetic/mauve" not in without.metrics
         same = ("compose", "fit", "sample")
         assert [measured.directories[kind] for kind in same] == [without.directories[kind] for kind in same]
-    assert asking.embedding_flops(10) == 2 * embedder.parameters * (10 + len(plain.real())) * plain.real().shape[1]
+    of_real_text = mauve(heldout, embedded(plain.real()))
+    assert after[0].metrics["heldout/mauve"] == pytest.approx(of_real_text, rel=1e-6)
+    assert "heldout/mauve" not in after[1].metrics
+    once = 2 * embedder.parameters * count * plain.real().shape[1]
+    assert [asking.embedding_flops(generation) for generation in (0, 1, 2)] == [3 * once, 2 * once, 2 * once]
 
 
 def test_workers_embed_their_shares_of_the_very_texts_that_one_would(plain: LanguageFamily):
-    written = plain.corpus.train[::-1][:31]
-    whole = beside_real(written, plain.corpus, Peers())
-    shares = [beside_real(written, plain.corpus, Peers(rank, 3)) for rank in range(3)]
-    for name, count in ((REAL, len(plain.real())), (WRITTEN, 31)):
-        assert len(whole[name]) == count
-        assert [text for share in shares for text in share[name]] == whole[name]
+    texts = {"synthetic": [f"written {row}" for row in range(31)], "heldout": [f"real {row}" for row in range(31)]}
+    whole = plain._embedded(texts, True, Peers())
+    shares = [plain._embedded(texts, True, Peers(rank, 3)) for rank in range(3)]
+    assert {name: len(part) for name, part in whole.items()} == {
+        "states/synthetic": 31,
+        "states/heldout": 31,
+        "states/training": len(plain.corpus.heldout),
+    }
+    for name, part in whole.items():
+        assert [text for share in shares for text in share[name]] == part
 
 
 # What is refused

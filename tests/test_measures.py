@@ -21,8 +21,10 @@ from components.measures.diversity import (
     share_found,
     vocabulary_coverage,
 )
+from components.measures.estimate import share_in_blocks
 from components.measures.modes import distinct_modes, find_modes
 from components.measures.spread import QUANTILES, spread
+from components.measures.tails import rare_token_mass
 
 small_ids = st.integers(0, 3)
 any_ids = st.integers(0, 2**31 - 1)
@@ -129,10 +131,50 @@ def test_distinct_n_per_sequence_is_the_mean_of_counting_each(blocks: np.ndarray
 
 @settings(max_examples=200)
 @given(blocks=blocks_of_ids, n=st.integers(1, 5))
-def test_the_entropy_of_ngrams_is_scipys_of_their_counts(blocks: np.ndarray, n: int) -> None:
-    counted = Counter(ngram for sequence in blocks for ngram in ngrams(sequence, n))
-    expected = stats.entropy(list(counted.values())) if counted else math.nan
-    assert ngram_entropy(blocks, n) == pytest.approx(expected, nan_ok=True, abs=1e-12)
+def test_the_entropy_of_ngrams_is_scipys_of_their_counts_and_its_error_that_of_leaving_each_sequence_out(
+    blocks: np.ndarray, n: int
+) -> None:
+    def entropy(rows: np.ndarray) -> float:
+        counted = Counter(ngram for sequence in rows for ngram in ngrams(sequence, n))
+        return float(stats.entropy(list(counted.values()))) if counted else math.nan
+
+    found, count = ngram_entropy(blocks, n), len(blocks)
+    assert found.value == pytest.approx(entropy(blocks), nan_ok=True, abs=1e-12)
+    left_out = np.array([entropy(np.delete(blocks, row, axis=0)) for row in range(count)])
+    expected = np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum()) if count > 1 else math.nan
+    assert found.error == pytest.approx(expected, nan_ok=True, abs=1e-9)
+
+
+def by_topics(blocks: int, random: np.random.Generator) -> np.ndarray:
+    """Text-like blocks: frequencies that fall as Zipf's, of a topic a block, so that tokens of a block belong together."""
+    weights = 1 / np.arange(1, 3001)
+    tokens = random.choice(3000, (blocks, 64), p=weights / weights.sum())
+    topic = random.integers(0, 40, (blocks, 1))
+    return np.where(random.uniform(size=tokens.shape) < 0.5, tokens, 3000 + topic * 50 + tokens % 50)
+
+
+@pytest.mark.parametrize("count", [64, 200])
+def test_the_standard_errors_are_the_deviation_of_sets_that_are_drawn_again(count: int) -> None:
+    random = np.random.default_rng(0)
+    real = by_topics(400, random)
+    sets = [by_topics(count, random) for _ in range(300)]
+    for measure in (
+        lambda blocks: ngram_entropy(blocks, 1),
+        lambda blocks: ngram_entropy(blocks, 2),
+        lambda blocks: rare_token_mass(blocks, real, 0.05),
+    ):
+        found = [measure(blocks) for blocks in sets]
+        deviation = np.std([one.value for one in found], ddof=1)
+        assert 0.9 < np.mean([one.error for one in found]) / deviation < 1.3  # a jackknife errs on the large side
+
+
+def test_the_error_of_a_share_is_that_of_a_mean_over_blocks() -> None:
+    counted = np.repeat(np.array([[True], [False], [True], [True]]), 50, axis=1)  # four blocks are four draws, not 200
+    found = share_in_blocks(counted)
+    assert found.value == 0.75
+    assert found.error == pytest.approx(0.25)
+    assert math.isnan(share_in_blocks(counted[:1]).error)
+    assert math.isnan(share_in_blocks(counted[:0]).value)
 
 
 @settings(max_examples=200)

@@ -15,6 +15,7 @@ from components.families.language.objective import Objective
 from components.families.language.perplexity import (
     perplexity,
     sequence_losses,
+    sequence_losses_without,
     sequence_perplexity,
     token_losses,
     token_predictions,
@@ -109,6 +110,13 @@ def test_separator_targets_can_be_left_out() -> None:
     assert perplexity(losses, blocks, separator=2) == pytest.approx(math.exp((1 + 2 + 3) / 3))
     assert perplexity(losses, blocks) == pytest.approx(math.exp(66 / 6))
     assert math.isnan(perplexity(losses[:, 1:2], blocks[:, 1:3], separator=2))
+
+
+def test_a_sequences_mean_can_leave_separators_out_and_one_of_nothing_else_keeps_them() -> None:
+    blocks = np.array([[9, 4, 2, 5], [9, 2, 2, 2], [2, 4, 5, 6]], np.int32)
+    losses = np.array([[1.0, 9.0, 3.0], [0.5, 0.5, 2.0], [1.0, 2.0, 6.0]], np.float32)
+    np.testing.assert_allclose(sequence_losses_without(losses, blocks, 2), [2.0, 1.0, 3.0])
+    np.testing.assert_allclose(sequence_losses_without(losses, blocks, 7), sequence_losses(losses))
 
 
 def test_the_deviation_is_over_sequences_and_not_the_exponential_of_the_losses_deviation() -> None:

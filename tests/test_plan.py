@@ -66,7 +66,7 @@ def test_mauve_is_in_the_plan_and_its_model_a_part_of_what_measuring_is(store: S
         assert {**work.family.settings, "measure": {}} == {**plain.family.settings, "measure": {}}
         costs = zip(without.costs[plain.chain.identity], asked.costs[work.chain.identity], strict=True)
         for index, (less, more) in enumerate(costs):
-            embedding = work.family.embedding_flops(work.family.rows(index + 1))
+            embedding = work.family.embedding_flops(index)
             assert more.flops - less.flops == pytest.approx(embedding)
             assert more.seconds["measure"] > less.seconds["measure"]
 

@@ -17,7 +17,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from components.config.errors import BadInput
 from components.config.small_families import ImagesSettings
 from components.families.vae import images, model
-from components.families.vae.family import VaeFamily, contact_sheet
+from components.families.vae.family import VaeFamily, _of_images, _scores, contact_sheet
 from components.families.vae.reference import beside_real, mean_image_loss
 from components.families.vae.training import Recipe, Rows, draw, train
 from components.recursion.family import GuardFailure
@@ -164,7 +164,8 @@ def test_the_latent_spread_and_the_variance_of_the_images_fall_generation_by_gen
     for metric in ("synthetic/latent_spread", "synthetic/pixel_variance_share"):
         values = [generation.metrics[metric] for generation in generations]
         assert values[0] > 1.2 * values[1] > 1.2 * 1.2 * values[2], (metric, values)
-    assert generations[0].metrics["real/latent_spread"] > generations[0].metrics["synthetic/latent_spread"]
+    for generation in generations:
+        assert generation.metrics["heldout/latent_spread"] > generation.metrics["synthetic/latent_spread"]
     test = [generation.metrics["test/negative_elbo"] for generation in generations]
     assert test == sorted(test)
 
@@ -176,8 +177,42 @@ def test_the_measures_are_those_of_generation_0s_encoder_and_of_the_pixels(colla
         samples = family.samples(generation.directories["sample"])
         means, _ = first.encode(torch.from_numpy(samples.copy()).unsqueeze(1) / 255)
         assert generation.metrics["synthetic/latent_spread"] == pytest.approx(float(means.detach().std()), rel=1e-3)
-        variance = np.var(samples / 255, axis=0).sum() / np.var(family.real["train"] / 255, axis=0).sum()
-        assert generation.metrics["synthetic/pixel_variance_share"] == pytest.approx(variance, rel=1e-6)
+        of_real = np.var(family.real["train"] / 255, axis=0, ddof=1).sum()
+        for name, shown in (("synthetic", samples), ("heldout", family.real["test"])):
+            variance = np.var(shown / 255, axis=0, ddof=1).sum() / of_real
+            assert generation.metrics[f"{name}/pixel_variance_share"] == pytest.approx(variance, rel=1e-6)
+
+
+def test_the_numbers_of_held_out_real_images_are_those_of_the_test_split_under_generation_0_in_every_generation(
+    collapsing,
+):
+    family, generations = collapsing
+    first = model.load(generations[0].directories["fit"] / "model")
+    means, _ = first.encode(torch.from_numpy(family.real["test"].copy()).unsqueeze(1) / 255)
+    for generation in generations:
+        assert generation.metrics["heldout/latent_spread"] == pytest.approx(float(means.detach().std()), rel=1e-3)
+        assert 0.8 < generation.metrics["heldout/pixel_variance_share"] < 1.25
+        beside = generations[0].metrics["test/negative_elbo"]  # the latents are drawn again
+        assert generation.metrics["heldout/negative_elbo_under_generation0"] == pytest.approx(beside, rel=0.02)
+    assert generations[2].metrics["heldout/latent_spread"] == pytest.approx(
+        generations[0].metrics["heldout/latent_spread"]
+    )
+
+
+def test_the_spread_and_the_variance_of_images_do_not_go_by_how_many_there_are(collapsing):
+    """So that a small test split can stand beside many samples."""
+    family, generations = collapsing
+    first, train = model.load(generations[0].directories["fit"] / "model"), family.real["train"]
+    random = np.random.default_rng(0)
+    found = {20: [], 400: []}
+    for size, values in found.items():
+        for _ in range(60):
+            images = train[random.choice(len(train), size, replace=False)]
+            scores = _scores("some", first, images, torch.Generator())
+            values.append(list(_of_images("some", scores, images, train).values()))
+    few, many = (np.array(values) for values in found.values())
+    error = few.std(axis=0, ddof=1) / np.sqrt(len(few))
+    assert (np.abs(few.mean(axis=0) - many.mean(axis=0)) < 4 * error).all()
 
 
 def test_samples_are_the_decoders_means_as_bytes_with_a_sheet_to_look_at(collapsing):

@@ -149,8 +149,13 @@ class GenerateSettings(Section):
 
 
 class MeasureSettings(Section):
-    """What is measured of a generation only where it is asked for."""
+    """What a generation is measured by."""
 
+    blocks: Count = Field(
+        256,
+        description="blocks of the samples, and of held-out text, that every measure of text is over; at most as many as "
+        "there are to test on, or to train on",
+    )
     mauve: str | None = Field(
         None,
         description="MAUVE, under this model's embeddings: a folder that all nodes have, or a name on the Hub such as openai-community/gpt2-large",

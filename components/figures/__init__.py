@@ -64,7 +64,7 @@ def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[
     if (scores["set"] == "synthetic").any():
         drawn["figure11_perplexity_histograms"] = figure11_perplexity_histograms.draw(scores)
         drawn["figure15_perplexity_3d"] = figure15_perplexity_3d.draw(scores)
-    if measured & set(diversity.MEASURES):
+    if diversity.measured(metrics[metrics["value"].notna()]):
         drawn["diversity"] = diversity.draw(metrics)
     return write_figures(drawn, folder)
 

@@ -2,6 +2,9 @@
 
 One histogram a generation on a log x axis. The paper's two signatures: the mass moves to low perplexity (left), while
 sequences that the real data would never give form a long tail (right); the second column, log y, shows that tail.
+
+The paper shows real training text as generation 0's. It was fitted to that, so the text is likelier to it than other real
+text. Here real text is the test split, which no model has seen.
 """
 
 from dataclasses import dataclass
@@ -16,9 +19,9 @@ from plotly.subplots import make_subplots
 from components.figures import style
 
 CAPTION = (
-    "Perplexity of each training sequence under the generation-0 model, one histogram for what each generation wrote, "
-    "the real data in grey (figure 11 of the paper); seeds pooled. Left: where the mass moves. Right: the same on a "
-    "logarithmic axis, where a tail of improbable sequences would show."
+    "Perplexity of each sequence under the generation-0 model, one histogram for what each generation wrote, real test "
+    "text in grey, without separators (figure 11 of the paper); seeds pooled. Left: where the mass moves. Right: the same "
+    "on a logarithmic axis, where a tail of improbable sequences would show."
 )
 REAL = -1
 BINS = 48
@@ -28,7 +31,7 @@ _TITLE = "Generated sequences, as the generation-0 model sees them"
 
 @dataclass(frozen=True)
 class Histograms:
-    """What figures 11 and 15 draw, by (condition, generation), with the generation REAL for the real data."""
+    """What figures 11 and 15 draw, by (condition, generation), with the generation REAL for real text."""
 
     conditions: list[str]
     generations: list[int]  # those shown
@@ -40,21 +43,22 @@ class Histograms:
     smallest: float  # the share of one sequence in the largest set
 
     def drawn(self, condition: str) -> list[int]:
-        """The generations that this condition has, REAL first if it has real data."""
+        """The generations that this condition has, REAL first if it has real text."""
         return [generation for generation in [REAL, *self.generations] if (condition, generation) in self.shares]
 
 
 def histograms(scores: pd.DataFrame) -> Histograms:
     """Shares of sequences by perplexity from scores (condition, seed, generation, set, row, perplexity), seeds pooled.
 
-    Sets `synthetic` (of each generation) and `real` (of generation 0) are used, both scored by generation 0's model.
+    Used are the set `synthetic` of each generation and the set `test` of generation 0, both scored by generation 0's model.
     An infinite perplexity counts as the largest finite one; one that is not a number raises ValueError.
     """
-    chosen = scores[scores["set"].isin(["synthetic", "real"])]
+    is_real = (scores["set"] == "test") & (scores["generation"] == 0)
+    chosen = scores[(scores["set"] == "synthetic") | is_real]
     if chosen["perplexity"].isna().any():
         raise ValueError("scores hold a perplexity that is not a number")
     generations = style.shown_generations(chosen.loc[chosen["set"] == "synthetic", "generation"].astype(int).tolist())
-    column = np.where(chosen["set"] == "real", REAL, chosen["generation"])
+    column = np.where(chosen["set"] == "test", REAL, chosen["generation"])
     chosen = chosen.assign(drawn=column)[np.isin(column, [REAL, *generations])]
     finite = chosen["perplexity"][np.isfinite(chosen["perplexity"])]
     low, high = float(finite.min()), float(finite.max())
@@ -80,7 +84,7 @@ def draw(scores: pd.DataFrame) -> tuple[Figure, go.Figure]:
 
 
 def label(generation: int) -> str:
-    return "real data" if generation == REAL else f"generation {generation}"
+    return "real text" if generation == REAL else f"generation {generation}"
 
 
 def seeds_note(numbers: Histograms) -> str:
@@ -89,7 +93,7 @@ def seeds_note(numbers: Histograms) -> str:
 
 def _matplotlib(numbers: Histograms) -> Figure:
     rows, colours = len(numbers.conditions), style.generation_colours(numbers.generations)
-    note = f"grey: real training sequences; outlines: sequences written by each generation; {seeds_note(numbers)}"
+    note = f"grey: real test text; outlines: sequences written by each generation; {seeds_note(numbers)}"
     figure = style.panels(2, rows, 6.4, 3.9, _TITLE, note)
     panels = figure.subplots(rows, 2, sharex=True, sharey="col", squeeze=False)
     for (linear, tail), condition in zip(panels, numbers.conditions, strict=True):
@@ -144,7 +148,7 @@ def _plotly(numbers: Histograms) -> go.Figure:
     figure.update_yaxes(title_text=Y_LABEL, range=[0, high / 1.4], col=1)
     figure.update_yaxes(style.plotly_log_axis(low, high), col=2)
     figure.update_xaxes(title_text=X_LABEL, row=rows)
-    note = f"grey: real training sequences; outlines: sequences written by each generation; {seeds_note(numbers)}"
+    note = f"grey: real test text; outlines: sequences written by each generation; {seeds_note(numbers)}"
     style.plotly_look(figure, _TITLE, note, 180 + 360 * rows)
     return figure
 

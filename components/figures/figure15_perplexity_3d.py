@@ -12,8 +12,8 @@ from components.figures import style
 from components.figures.figure11_perplexity_histograms import REAL, Histograms, histograms, label, seeds_note
 
 CAPTION = (
-    "The histograms of figure 11 one behind the other (figure 15 of the paper): perplexity of each training sequence "
-    "under the generation-0 model, the real data in front; seeds pooled. Left: linear height. Right: logarithmic."
+    "The histograms of figure 11 one behind the other (figure 15 of the paper): perplexity of each sequence "
+    "under the generation-0 model, real test text in front; seeds pooled. Left: linear height. Right: logarithmic."
 )
 _TITLE = "Generated sequences, as the generation-0 model sees them"
 _X, _Z = "perplexity under\ngeneration 0", "share of sequences"
@@ -30,7 +30,7 @@ def draw(scores: pd.DataFrame) -> tuple[Figure, go.Figure]:
 
 def _matplotlib(numbers: Histograms) -> Figure:
     rows = len(numbers.conditions)
-    figure = style.panels(2, rows, 6.8, 4.5, _TITLE, f"grey: real training sequences; {seeds_note(numbers)}")
+    figure = style.panels(2, rows, 6.8, 4.5, _TITLE, f"grey: real test text; {seeds_note(numbers)}")
     for row, condition in enumerate(numbers.conditions):
         for column, logarithmic in enumerate((False, True)):
             axes: Axes3D = figure.add_subplot(rows, 2, 2 * row + column + 1, projection="3d")
@@ -105,7 +105,7 @@ def _plotly(numbers: Histograms) -> go.Figure:
         aspectmode="manual", aspectratio={"x": 1.6, "y": 1.1, "z": 0.8},
         camera={"eye": {"x": 0.95, "y": -1.85, "z": 0.95}, "center": {"x": 0, "y": 0, "z": -0.2}},
     )  # fmt: skip
-    note = f"perplexity of each sequence under the generation-0 model; grey: real data; {seeds_note(numbers)}"
+    note = f"perplexity of each sequence under the generation-0 model; grey: real test text; {seeds_note(numbers)}"
     style.plotly_look(figure, _TITLE, note, 170 + 560 * rows)
     scenes = ["scene" if row == 0 else f"scene{row + 1}" for row in range(rows)]
     buttons = [

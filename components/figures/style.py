@@ -86,7 +86,7 @@ def panels(columns: int, rows: int, width: float, height: float, title: str, not
     size = (max(columns * width, 7.5), rows * height + 1.1)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.10))
     figure.suptitle(title, fontsize=FONT + 4, fontweight="bold", color=INK)
-    figure.supxlabel(note, fontsize=FONT - 2, color=FAINT)
+    figure.supxlabel(note, fontsize=FONT - 2, color=FAINT, parse_math=False)  # names may hold a $
     return figure
 
 

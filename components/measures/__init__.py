@@ -5,5 +5,6 @@
 `modes`: how many modes of the real data samples still tell apart.
 `diversity`: how varied generated text still is (distinct n-grams, repetition, entropy, compression, vocabulary), and what it copied.
 `tails`: what becomes of rare tokens and n-grams, against the real data.
+`estimate`: a number with its standard error over blocks.
 `spread`: how a measure varies over chains.
 """

@@ -2,7 +2,8 @@
 
 Perplexity hides what diversity tells: a model that repeats one phrase can have any perplexity (in the replication of
 the paper's main experiment perplexity came back down while distinct-3 fell from 0.55 to 0.24).
-Every number here depends on its definition and on the number of tokens counted: compare only sets of the same size.
+Every number here depends on how many tokens are counted. `families/language/measuring.py` therefore measures as many
+blocks of every generation and of held-out real text.
 """
 
 import zlib
@@ -11,6 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
+from scipy.special import xlogy
+
+from components.measures.estimate import NONE, Estimate, jackknife
 
 SELF_BLEU_SAMPLE = 64
 """Texts that self-BLEU compares, each with all others: its cost grows with the square (0.4 s for 64 of fifty words)."""
@@ -38,21 +42,35 @@ def distinct_n_per_sequence(blocks: NDArray[np.integer], n: int) -> float:
     return float((kinds / codes.shape[1]).mean()) if codes.size else float("nan")
 
 
-def ngram_entropy(blocks: NDArray[np.integer], n: int) -> float:
-    """Shannon entropy of the n-grams pooled over all sequences, in nats, as counted (no correction for the sample's size).
+def ngram_entropy(blocks: NDArray[np.integer], n: int) -> Estimate:
+    """Shannon entropy of the n-grams pooled over all sequences, in nats, with its standard error over sequences.
 
-    `blocks` are token ids (sequences, tokens); nan where they hold no n-gram.
+    `blocks` are token ids (sequences, tokens); nan where they hold no n-gram. The entropy is that of
+    the counts, with no correction for the number of them. The error is the jackknife's, by leaving
+    out each sequence in turn. The delta method would give 12 to 18 % less than entropies of disjoint
+    sets of 256 blocks of WikiText-2 differ by, since most n-grams occur once; the jackknife gives
+    their deviation to 2 %.
     """
     codes = ngram_codes(blocks, n)
-    shares = np.unique(codes, return_counts=True)[1] / codes.size
-    return float(-np.sum(shares * np.log(shares))) if codes.size else float("nan")
+    if not codes.size:
+        return NONE
+    _, kinds, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    sequences, width = codes.shape
+    places = np.arange(sequences)[:, None] * counts.size + kinds.reshape(codes.shape)
+    found, own = np.unique(places, return_counts=True)
+    sequence, kind = np.divmod(found, counts.size)
+    left = counts[kind] - own
+    change = np.bincount(sequence, xlogy(left, left) - xlogy(counts[kind], counts[kind]), minlength=sequences)
+    whole, rest = float(xlogy(counts, counts).sum()), codes.size - width
+    left_out = np.log(rest) - (whole + change) / rest if rest else np.empty(0)
+    return Estimate(float(np.log(codes.size) - whole / codes.size), jackknife(left_out))
 
 
 def compression_ratio(texts: Sequence[str]) -> float:
     """Bytes of the texts, a line each, over their bytes after DEFLATE at its best level; nan without text.
 
-    Higher means more redundant. Source: Shaib et al. 2024 (arXiv 2403.00553), who find it the best single number for
-    the diversity of a set of texts, and that it depends on the length of the texts: compare sets of the same size.
+    Higher means more redundant. It grows with the length of the texts. Source: Shaib et al. 2024 (arXiv 2403.00553), who
+    find it the best single number for the diversity of a set of texts of one length.
     """
     raw = "\n".join(texts).encode()
     return len(raw) / len(zlib.compress(raw, 9)) if raw else float("nan")
@@ -61,8 +79,8 @@ def compression_ratio(texts: Sequence[str]) -> float:
 def self_bleu(texts: Sequence[str], sample: int = SELF_BLEU_SAMPLE) -> float:
     """BLEU of each text with the others as its references, averaged; 0 to 1, higher means that they resemble each other.
 
-    Of `sample` texts that lie evenly spread, or all if there are no more; it grows with their number: compare sets of the
-    same. nan with fewer than two. Source: Zhu et al. 2018 (arXiv 1802.01886); BLEU-4 as sacrebleu has it (Post 2018, arXiv
+    Of `sample` texts that lie evenly spread, or all if there are no more; it grows with their number. nan with fewer than
+    two. Source: Zhu et al. 2018 (arXiv 1802.01886); BLEU-4 as sacrebleu has it (Post 2018, arXiv
     1804.08771): its tokens (13a), exponential smoothing, and no higher order than a text has n-grams for.
     """
     chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(sample, len(texts))).astype(int)]

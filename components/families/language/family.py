@@ -4,6 +4,7 @@ A worker of a chain's group calls these together with its peers: all train, each
 blocks, rank 0 puts the shares together and writes them.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -24,18 +25,35 @@ from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.embedding import Embedder, embed
 from components.families.language.fitting import train_model, validation_loss_of
-from components.families.language.measuring import beside_real, of_samples, of_scores, of_states, of_test, scores_table
+from components.families.language.measuring import (
+    HELDOUT,
+    SYNTHETIC,
+    TRAINING,
+    decoded,
+    evenly,
+    measured_sets,
+    of_blocks,
+    of_scores,
+    of_states,
+    of_test,
+    scores_table,
+)
 from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
-from components.measures.mauve import AT_MOST
 from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
 
-FORMATS = {"fit": 1, "sample": 1, "measure": 3}
+FORMATS = {"fit": 1, "sample": 1, "measure": 4}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
+TOO_FEW = (
+    "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: its diversity, tails and "
+    "MAUVE are left out; to have them, set measure.blocks to fewer"
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,8 @@ class LanguageFamily:
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
     result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
     part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
-    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
+    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given. `measure_blocks`: the setting
+    `measure.blocks`, at most so many blocks of a set that text is measured over.
     """
 
     corpus_folder: Path
@@ -59,6 +78,7 @@ class LanguageFamily:
     sample_size: int | None = None
     growth: float = 0.0
     embedder: Embedder | None = None
+    measure_blocks: int = 256
 
     name = "language"
     in_memory = False
@@ -79,11 +99,12 @@ class LanguageFamily:
             del recipe["micro_batch_size"]
         sized = {"sample_size": self.sample_size, "growth": self.growth} if self.sample_size or self.growth else {}
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
+        embedded = {"mauve": self.embedder.digest} if self.embedder else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
         of_phase = {
             "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
             "sample": {**self.decoding.settings, **chosen, **sized},
-            "measure": {"mauve": self.embedder.digest} if self.embedder else {},
+            "measure": {"blocks": self.measured, "heldout": self.corpus.digests["heldout"], **embedded},
         }
         found: dict[str, Any] = {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
         return found | ({"compose": {**sized, **reserve}} if sized or reserve else {})
@@ -98,6 +119,18 @@ class LanguageFamily:
         return round((self.sample_size or len(self.real())) * (generation + 1) ** self.growth)
 
     @property
+    def measured(self) -> int:
+        """N: text is measured over so many blocks, of the samples and of held-out text alike, in every generation."""
+        return min(self.measure_blocks, len(self.corpus.heldout), len(self.real()))
+
+    def fewest_samples(self, generations: int) -> int:
+        """The fewest blocks that a generation passes on, as far as that is known before duplicates are dropped."""
+        selection = self.selection
+        written = [self.rows(index + 1) for index in range(generations + 1)]
+        shares = (selection.drop_least_surprising, selection.drop_most_surprising)
+        return min(rows - sum(round(share * rows) for share in shares) for rows in written)
+
+    @property
     def how(self) -> str:
         """In words, how what it passes on comes about."""
         size = [f"{self.sample_size} blocks"] if self.sample_size else []
@@ -110,12 +143,15 @@ class LanguageFamily:
         best_of, edits = self.selection.best_of, self.decoding.edit is not None
         return (best_of if best_of > 1 else 0) + self.selection.by_surprise + edits
 
-    def embedding_flops(self, written: int) -> float:
-        """What embedding so many written blocks, and real ones to compare them with, costs: 2 for every parameter and token."""
+    def embedding_flops(self, generation: int) -> float:
+        """What embedding texts for MAUVE costs: 2 for every parameter and token of samples and held-out text.
+
+        With generation 0 comes real training text, which is embedded once.
+        """
         if self.embedder is None:
             return 0.0
-        blocks = min(AT_MOST, written) + min(AT_MOST, len(self.real()))
-        return 2.0 * self.embedder.parameters * blocks * self.real().shape[1]
+        sets = 2 if generation else 3
+        return 2.0 * self.embedder.parameters * sets * self.measured * self.real().shape[1]
 
     def real(self) -> np.ndarray:
         """The real training blocks; (blocks, tokens)."""
@@ -236,19 +272,22 @@ class LanguageFamily:
     def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
         """How this model foresees the real test split, and generation 0 its samples (figures 10 and 11); what the samples are.
 
+        What the samples are is measured over `measured` of their blocks, and over as many of held-out text as `heldout/...`.
+
         Raises:
             GuardFailure: generation 0 is no better than the weights it started from.
         """
         first = fitted == origin.generation0
         if first:
             _guard_generation0(fitted)
-        peers, synthetic = step.peers, self.samples(sampled)
-        shares = {
-            name: blocks[peers.share(len(blocks))]
-            for name, blocks in {"test": self.corpus.test, "synthetic": synthetic, "real": self.corpus.train}.items()
-            if first or name != "real"
-        }
-        embedded = beside_real(synthetic, self.corpus, peers) if self.embedder else {}
+        peers, corpus, samples = step.peers, self.corpus, self.samples(sampled)
+        sets = measured_sets(samples, corpus, self.measured)
+        if SYNTHETIC not in sets and peers.leads:
+            logger.warning(TOO_FEW, self.measured, len(samples))
+        texts = {name: decoded(blocks, corpus) for name, blocks in sets.items()}
+        embedded = self._embedded(texts, first, peers) if self.embedder else {}
+        shares = {"test": corpus.test, SYNTHETIC: samples}
+        shares = {name: blocks[peers.share(len(blocks))] for name, blocks in shares.items()}
         found: dict[str, np.ndarray] = {}
         total, seen = sum(map(len, shares.values())) + sum(map(len, embedded.values())), 0
         for name, blocks in shares.items():
@@ -258,25 +297,34 @@ class LanguageFamily:
             else:
                 found[name] = token_losses(_model(origin.generation0), blocks, progress=tell)
             seen += len(blocks)
-        if self.embedder:
-            for name, written in embedded.items():
-                found[name] = embed(self.embedder.name, written, _further(step.progress, seen, total))
-                seen += len(written)
+        for name, written in embedded.items():
+            assert self.embedder is not None
+            found[name] = embed(self.embedder.name, written, _further(step.progress, seen, total))
+            seen += len(written)
         parts = gathered(found, peers)
         if parts is None:
             return {}
         states = {name: parts.pop(name) for name in embedded}
         test = Predictions(**{each.name: parts.pop(each.name) for each in fields(Predictions)})
-        scores_table({"test": test.losses, **parts}).to_parquet(out / "scores.parquet", index=False)
-        texts = pd.read_parquet(sampled / "synthetic.parquet", columns=["text"])["text"].tolist()
+        scored = {"test": (test.losses, corpus.test), SYNTHETIC: (parts[SYNTHETIC], samples)}
+        scores = pd.concat(scores_table(name, *of_set, corpus.separator) for name, of_set in scored.items())
+        scores.to_parquet(out / "scores.parquet", index=False)
         training = self._training(origin.composed, origin.pool)
         measured = {
-            **of_test(test, self.corpus.test, self.corpus.separator),
-            **of_scores(parts["synthetic"]),
-            **of_samples(synthetic, texts, self.corpus.train, training),
+            **of_test(test, corpus.test, corpus.separator),
+            **of_scores(SYNTHETIC, scores[scores["set"] == SYNTHETIC]),
+            **(of_scores(HELDOUT, scores[scores["set"] == "test"]) if first else {}),
             **of_states(states),
+            "measure/blocks": self.measured,
         }
+        for name, blocks in sets.items():
+            measured |= of_blocks(name, blocks, texts[name], self.real(), training, corpus.separator)
         return {name: value for name, value in measured.items() if not math.isnan(value)}
+
+    def _embedded(self, texts: Mapping[str, list[str]], first: bool, peers: Peers) -> dict[str, list[str]]:
+        """This worker's share of the texts that MAUVE compares: with generation 0 as many of real training text, too."""
+        training = {TRAINING: decoded(evenly(self.real(), self.measured), self.corpus)} if first else {}
+        return {f"states/{name}": part[peers.share(len(part))] for name, part in {**texts, **training}.items()}
 
     def _guard_blocks(self, tokens: np.ndarray, rows: int) -> None:
         wanted = (rows, self.real().shape[1])

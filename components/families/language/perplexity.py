@@ -124,6 +124,17 @@ def sequence_losses(losses: np.ndarray) -> np.ndarray:
     return losses.mean(axis=1, dtype=np.float64)
 
 
+def sequence_losses_without(losses: np.ndarray, blocks: np.ndarray, separator: int) -> np.ndarray:
+    """The same over the predicted tokens that are not separators; of a sequence that has no others, over all.
+
+    To compare real sequences with generated ones, which cannot hold a separator. Models are nearly sure of separators: with
+    them the median perplexity of test text under a laptop's generation 0 is 8 % lower. `blocks` are int32 (n, length).
+    """
+    counted = blocks[:, 1:] != separator
+    counted[~counted.any(axis=1)] = True
+    return (losses * counted).sum(axis=1, dtype=np.float64) / counted.sum(axis=1)
+
+
 def perplexity(losses: np.ndarray, blocks: np.ndarray, separator: int | None = None) -> float:
     """exp of the mean loss over all predicted tokens (figure 10's measure, token-weighted).
 

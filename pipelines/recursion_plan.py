@@ -136,7 +136,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
         f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if BASE in plan.costs else "")
     )
-    for line in measured_over(settings, plan.chains):
+    for line in measured_over(plan.chains):
         say(line)
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
     say(
@@ -158,7 +158,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     print_table("Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "data", "time"]))
 
 
-def measured_over(settings: RecursionSettings, chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
+def measured_over(chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
     """How many blocks text is measured over, and which conditions will not have as many."""
     count = chains[0].family.measured
     few = {work.chain.condition: work.family.fewest_samples(work.generations) for work in chains}
@@ -167,8 +167,8 @@ def measured_over(settings: RecursionSettings, chains: Sequence[ChainWork[Langua
     if few:
         names = ", ".join(f"{name} ({samples:,})" for name, samples in few.items())
         lines.append(
-            f"no diversity, tails or MAUVE of what these conditions write, for want of blocks: {names}; to have them, "
-            f"give measure.blocks={min(few.values())}"
+            f"these conditions write fewer blocks and will have no measures of text: {names}; to have them, give "
+            f"measure.blocks={min(few.values())}"
         )
     return lines
 

@@ -16,7 +16,7 @@ from components.families.language.cost import measure_rates
 from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
-from pipelines.recursion_plan import Plan, make_plan
+from pipelines.recursion_plan import Plan, make_plan, measured_over
 from tests.embedders import gpt2, saved
 from tests.studies import Place
 
@@ -69,6 +69,23 @@ def test_mauve_is_in_the_plan_and_its_model_a_part_of_what_measuring_is(store: S
             embedding = work.family.embedding_flops(index)
             assert more.flops - less.flops == pytest.approx(embedding)
             assert more.seconds["measure"] > less.seconds["measure"]
+
+
+def test_the_plan_says_over_how_many_blocks_text_is_measured_and_who_writes_fewer(store: Store) -> None:
+    few = ("--conditions.few.sample_size", "20", "--conditions.filtered.drop_most_surprising", "0.5")
+    planned = plan(store, *few)
+    assert {work.family.measured for work in planned.chains} == {32}  # the training blocks of the smoke preset
+    line, warning = measured_over(planned.chains)
+    assert "over 32 blocks" in line
+    assert "few (20), filtered (16)" in warning
+    assert "measure.blocks=16" in warning
+    equal = plan(store, *few, "--measure.blocks", "16")
+    assert {work.family.measured for work in equal.chains} == {16}
+    assert [line for line in measured_over(equal.chains) if "fewer" in line] == []
+    for work, other in zip(planned.chains, equal.chains, strict=True):
+        same = ("fit", "sample")
+        assert [work.chain.settings[kind] for kind in same] == [other.chain.settings[kind] for kind in same]
+        assert work.chain.identity != other.chain.identity
 
 
 def test_the_remedies_of_a_condition_reach_its_chain_and_leave_the_others_as_they_were(store: Store) -> None:

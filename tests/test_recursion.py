@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.status import status
 from tests.hosts import wait_for_port
+from tests.metrics import documented
 from tests.ports import free_port
 from tests.studies import PROJECT, SECONDS, Place, left_of, train_workers
 
@@ -49,6 +50,12 @@ METRICS = {
     "synthetic/found_in_real_8",
     "synthetic/found_in_training_8",
     "synthetic/self_bleu",
+    "heldout/distinct_2",
+    "heldout/rare_token_mass",
+    "heldout/rare_token_mass_error",
+    "heldout/entropy_2_error",
+    "heldout/perplexity_under_generation0_p99",
+    "measure/blocks",
     "test/calibration_error",
     "test/next_token_entropy",
     "seconds/fit",
@@ -128,6 +135,7 @@ def test_the_study_holds_its_settings_numbers_figures_and_report(client):
     frame = pd.read_parquet(client.download_artifacts(study.info.run_id, "metrics.parquet"))
     assert list(frame.columns) == ["condition", "seed", "generation", "metric", "value"]
     assert set(frame["metric"]) >= METRICS
+    assert set(frame["metric"]) <= {name for names in documented().values() for name in names}  # docs/metrics.md
     assert len(frame.groupby(["condition", "seed", "generation"])) == 4
     assert "synthetic/beyond_real_p99" in set(frame["metric"])
 

@@ -203,12 +203,12 @@ def test_the_spread_and_the_variance_of_images_do_not_go_by_how_many_there_are(c
     """So that a small test split can stand beside many samples."""
     family, generations = collapsing
     first, train = model.load(generations[0].directories["fit"] / "model"), family.real["train"]
-    random = np.random.default_rng(0)
+    random, noise = np.random.default_rng(0), generator()
     found = {20: [], 400: []}
     for size, values in found.items():
         for _ in range(60):
             images = train[random.choice(len(train), size, replace=False)]
-            scores = _scores("some", first, images, torch.Generator())
+            scores = _scores("some", first, images, noise)
             values.append(list(_of_images("some", scores, images, train).values()))
     few, many = (np.array(values) for values in found.values())
     error = few.std(axis=0, ddof=1) / np.sqrt(len(few))

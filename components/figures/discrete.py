@@ -1,6 +1,6 @@
 """The figures of the discrete study: support, absorption and heterozygosity by generation, and where chains end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory
 
 CAPTIONS = {
-    "discrete_support": "Outcomes that can still occur, by generation; the line is the mean over chains, the band holds nine of ten.",
+    "discrete_support": "Outcomes that can still occur, by generation; the line is the mean over chains, the band holds nine of ten; "
+    "dashed: those of the real data.",
     "discrete_absorption": "Share of chains with a single outcome left; dotted where theory puts the mean time to that.",
-    "discrete_heterozygosity": "Probability that two draws of a model differ; dashed is the exact expectation, a factor of 1 - 1/M a fit.",
+    "discrete_heterozygosity": "Probability that two draws of a model differ; dashed is the exact expectation, a factor of 1 - 1/M per fit, "
+    "and in grey that of the real data.",
     "discrete_ends": "Share of chains that end in each outcome, with its 95 % interval, beside the outcome's original probability.",
 }
 _X = "generation + 1 (fits so far)"
@@ -72,7 +74,7 @@ def save_all(
     """Write every figure as picture and page. `trajectories`: every chain as the store has it, for where chains end."""
     wide = by_generation(metrics)
     drawn = {
-        "discrete_support": _support(wide, settings),
+        "discrete_support": _support(wide, settings, truths),
         "discrete_absorption": _absorption(wide, settings, truths),
         "discrete_heterozygosity": _heterozygosity(wide, settings, truths),
     }
@@ -81,13 +83,14 @@ def save_all(
     return write_figures(drawn, folder)
 
 
-def _support(wide: pd.DataFrame, settings: DiscreteSettings) -> Drawing:
+def _support(wide: pd.DataFrame, settings: DiscreteSettings, truths: Truths) -> Drawing:
     panels = []
     for title, names in _panels(settings).items():
         curves = [
             Curve(name, x, rows["support/mean"].to_numpy(), colour, *_band(rows, "support"))
             for name, rows, x, colour in _of(wide, names)
         ]
+        curves += _of_real(names, curves, truths, lambda truth: float((truth > 0).sum()))
         panels.append(Panel(title, curves, "support"))
     return draw_curves("Outcomes that can still occur", _note(settings), _X, panels)
 
@@ -119,6 +122,7 @@ def _heterozygosity(wide: pd.DataFrame, settings: DiscreteSettings, truths: Trut
                 size = settings.conditions[name].sample_size
                 expected = theory.heterozygosity(truths[name], size, int(x[-1]) - 1)[x - 1]
                 curves.append(Curve(f"{name}, theory", x, expected, colour, theory=True))
+        curves += _of_real(names, curves, truths, lambda truth: float(1 - truth @ truth))
         panels.append(Panel(title, curves, "1 − Σ pᵢ²"))
     return draw_curves(
         "The probability that two draws differ", _note(settings) + "; dashed: theory, exact", _X, panels, log_y=False
@@ -165,6 +169,24 @@ def _of(wide: pd.DataFrame, names: list[str]) -> list[tuple[str, pd.DataFrame, n
             colour = style.CONDITION_COLOURS[place % len(style.CONDITION_COLOURS)]
             parts.append((name, rows, rows["generation"].to_numpy() + 1, colour))
     return parts
+
+
+def _of_real(
+    names: Sequence[str], curves: Sequence[Curve], truths: Truths, measure: Callable[[np.ndarray], float]
+) -> list[Curve]:
+    """The real data's own value as a line; as several where a panel's conditions resample unlike data."""
+    values = sorted({round(measure(truths[name]), 12) for name in names})
+    along = np.unique(np.concatenate([curve.x for curve in curves])) if curves else np.empty(0)
+    return [
+        Curve(
+            "real data" if len(values) == 1 else f"real data: {value:.3g}",
+            along,
+            np.full(len(along), value),
+            style.FAINT,
+            theory=True,
+        )
+        for value in values
+    ]
 
 
 def _panels(settings: DiscreteSettings) -> dict[str, list[str]]:

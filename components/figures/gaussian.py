@@ -21,7 +21,8 @@ CAPTIONS = {
     "mean over chains, the band holds nine of ten chains.",
     "gaussian_densities": "Densities of models of one chain beside the original: first the tails are lost, then the variance.",
     "gaussian_risk": "E[W2^2] to the original by generation, with its standard error; dashed is 3/2 (1/M_0 + ... + 1/M_n).",
-    "gaussian_variance": "Variance of a draw of generation n's samples over all chains; dashed is 1 + 1/M_0 + ... + 1/M_n.",
+    "gaussian_variance": "Variance of a draw of generation n's samples over all chains, and the median deviation of one; dashed is "
+    "1 + 1/M_0 + ... + 1/M_n, and in grey the original's 1.",
     "gaussian_one_shot": "Error of the mean and the deviation estimated once from M draws, for M from 10 to 10 million.",
 }
 _X = "generation + 1 (fits so far)"
@@ -151,6 +152,9 @@ def _variance(wide: pd.DataFrame, settings: GaussianSettings) -> Drawing:
         replace(_curve(wide, name, "deviation/median", "deviation"), colour=style.CONDITION_COLOURS[place])
         for place, name in enumerate(names[: len(style.CONDITION_COLOURS)])
     ]
+    for drawn in (curves, medians):
+        x = np.unique(np.concatenate([curve.x for curve in drawn])) if drawn else np.empty(0)
+        drawn.append(Curve("original", x, np.ones(len(x)), style.FAINT, theory=True))
     panels = [
         Panel("Var(Xⁿ) over all chains", curves, "variance"),
         Panel("σ̂ of one chain", medians, "deviation (median, 90 %)"),

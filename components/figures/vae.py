@@ -20,10 +20,12 @@ from components.recursion.records import Generation
 
 CAPTIONS = {
     "vae_images": "Figure 9: random images of every generation's decoder, one row a generation; real images on top.",
-    "vae_latents": "Where generation 0's encoder puts the images: density over all latents, by the generation that drew them.",
+    "vae_latents": "Where generation 0's encoder puts the images: density over all latents, by the generation that drew them; "
+    "dashed: real test images.",
     "vae_measures": "Spread of the images in generation 0's latents, variance of their pixels, and how well each model describes "
-    "real test images; mean over seeds, band from the lowest to the highest.",
+    "real test images; mean over seeds, band from the lowest to the highest; dashed: the real test images' own.",
 }
+REAL = "real images"
 ACROSS = 10
 GAP = 1
 DENSITY_VALUES, LEAST_DENSITY = 20_000, 1e-3
@@ -133,7 +135,7 @@ def _images_page(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, n
 
 
 def _latents(first: Recorded) -> Drawing:
-    """A density for the real images and for each generation shown, a panel for each condition."""
+    """A density for the real test images and for each generation shown, a panel for each condition."""
     shown = style.shown_generations(one.index for one, _ in first)
     colours = style.generation_colours(shown)
     panels: dict[str, list[Curve]] = {}
@@ -141,8 +143,8 @@ def _latents(first: Recorded) -> Drawing:
         curves = panels.setdefault(one.chain.condition, [])
         scores = pd.read_parquet(one.directories["measure"] / "scores.parquet", columns=["set", "latents"])
         latents = {name: np.concatenate(rows["latents"].to_list()) for name, rows in scores.groupby("set")}
-        if "real" in latents:
-            curves.append(_density("real images", latents["real"], style.FAINT, theory=True))
+        if one.index == 0:  # by whose model its test images are scored
+            curves.append(_density(REAL, latents["test"], style.FAINT, theory=True))
         if one.index in shown:
             curves.append(_density(f"generation {one.index}", latents["synthetic"], colours[one.index]))
     note = "means that generation 0's encoder gives the images; all latents together; the first seed"
@@ -174,10 +176,10 @@ def _measures(metrics: pd.DataFrame) -> Drawing:
             generations = over.index.to_numpy(float)
             colour = style.CONDITION_COLOURS[place % len(style.CONDITION_COLOURS)]
             curves.append(Curve(condition, generations, mean, colour, low, high, marked=True))
-        if metric == "synthetic/latent_spread":
-            real = metrics.loc[metrics["metric"] == "real/latent_spread", "value"].mean()
+        real = metrics[metrics["metric"] == metric.replace("synthetic/", "heldout/")]["value"].mean()
+        if metric.startswith("synthetic/") and np.isfinite(real):
             generations = np.unique(rows["generation"].to_numpy(float))
-            curves.append(Curve("real images", generations, np.full(len(generations), real), style.FAINT, theory=True))
+            curves.append(Curve(REAL, generations, np.full(len(generations), real), style.FAINT, theory=True))
         panels.append(Panel(title, curves, label))
-    note = "line: mean over seeds; band: lowest to highest"
+    note = "line: mean over seeds; band: lowest to highest; dashed: real test images, which no model has seen"
     return draw_curves("VAEs trained on the last one's images", note, "generation", panels, log_x=False, log_y=False)

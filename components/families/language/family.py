@@ -49,8 +49,8 @@ from components.regimes import Regime, equally_often
 FORMATS = {"fit": 1, "sample": 1, "measure": 4}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 TOO_FEW = (
-    "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: its diversity, tails and "
-    "MAUVE are left out; to have them, set measure.blocks to fewer"
+    "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: it has no measures of text; "
+    "to have them, give a smaller measure.blocks"
 )
 
 logger = logging.getLogger(__name__)

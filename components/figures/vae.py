@@ -154,7 +154,7 @@ def _latents(first: Recorded) -> Drawing:
 
 def _density(name: str, values: np.ndarray, colour: str, theory: bool = False) -> Curve:
     """A kernel density estimate, as far as it is above a thousandth: a log axis is drawn."""
-    places = np.linspace(-3, 3, 301)
+    places = np.linspace(values.min() - values.std(), values.max() + values.std(), 301)
     few = values[:: max(1, len(values) // DENSITY_VALUES)]
     density = gaussian_kde(few)(places)
     seen = density > LEAST_DENSITY

@@ -1,0 +1,40 @@
+"""The sampling error of a measure: how far it would lie from its value over endless samples, as a standard error."""
+
+import math
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Share = TypeVar("Share", float, pd.Series)
+
+
+def mean_error(values: NDArray[np.floating]) -> float:
+    """Standard error of the mean of independent values (n,); 0 with fewer than two."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def share_error(share: Share, units: float | Share) -> Share:
+    """Standard error of a share out of so many independent units.
+
+    A binomial's, at the share with half a unit more of either kind: a count of none, or of all, has an error too.
+    """
+    likely = (units * share + 0.5) / (units + 1)
+    return (likely * (1 - likely) / units) ** 0.5
+
+
+def quantile_error(quantile: float, units: int) -> float:
+    """Standard error of the share that truly lies beyond a quantile which was taken from so many independent values."""
+    return math.sqrt(quantile * (1 - quantile) / units)
+
+
+def median_error(values: NDArray[np.floating]) -> float:
+    """Standard error of the median of independent values (n,), by the order statistics half the root of n to either side.
+
+    Between these lies the true median in about two cases of three, whatever the distribution.
+    """
+    ordered, middle, arm = np.sort(values), len(values) / 2, np.sqrt(len(values)) / 2
+    low = max(int(np.floor(middle - arm)), 0)
+    high = min(int(np.ceil(middle + arm)), len(values) - 1)
+    return float(ordered[high] - ordered[low]) / 2

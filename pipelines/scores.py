@@ -64,7 +64,7 @@ def beside_real_text(scores: pd.DataFrame) -> pd.DataFrame:
         real = chain.held_out["perplexity"].to_numpy()
         of_real = {
             f"heldout/{TAIL}": share_beyond(real, real),
-            f"heldout/{TAIL}_error": quantile_error(BEYOND, len(real)),
+            f"heldout/{TAIL}_error": quantile_error(real, BEYOND),
         }
         for generation, written in chain.written.items():
             perplexity = written["perplexity"].to_numpy()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.measures.errors import mean_error, median_error, quantile_error, share_error
+from components.measures.errors import mean_error, median_error, share_error
 from components.scorecard import Judgement, judge, language_claims, language_evidence, numbers
 from components.scorecard.numbers import HeldOut, Numbers
 
 CONDITIONS, GENERATIONS = ("none", "keep"), 5
-BLOCKS, TOKENS = 120, 63
+BLOCKS, DOCUMENT, TOKENS = 240, 4, 63
 RARE, RARE_ENTROPY, BIGRAMS = 0.01, 6.0, 9.0
 SEQUENCES, OF_TEST = 64, 400
 
@@ -67,8 +67,10 @@ def study(
         failing: share of chains that stop before the last generation, or never begin.
         tied: share of studies in which all seeds have the same losses.
     """
-    # What every model finds harder in some blocks than in others, by generation: all seeds have it in common.
-    of_blocks = random.normal(0, 0.15, (len(CONDITIONS), GENERATIONS, BLOCKS))
+    # What models find harder in some blocks than in others, by generation and document: all seeds have it in common.
+    shape = (len(CONDITIONS), GENERATIONS, BLOCKS)
+    of_documents = random.normal(0, 0.1, shape)[..., ::DOCUMENT].repeat(DOCUMENT, axis=-1)
+    of_blocks = random.normal(0, 0.1, shape) + of_documents
     of_test = random.beta(
         0.01 * (OF_TEST + 1), 0.99 * (OF_TEST + 1)
     )  # real text's true share beyond the quantile found
@@ -91,7 +93,7 @@ def study(
                     **_named("heldout/rare_token_mass", held_out_rare),
                     **_named("heldout/entropy_1", held_out_entropy[0]),
                     **_named("heldout/entropy_2", held_out_entropy[1]),
-                    **_named("heldout/beyond_real_p99", (0.01, quantile_error(0.99, OF_TEST))),
+                    **_named("heldout/beyond_real_p99", (0.01, np.sqrt(0.99 * 0.01 / OF_TEST))),
                 }
     return _numbers(rows, held_out, seeds)
 

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from components.figures import conditions as figure
+from components.figures import figure10_test_perplexity as figure10
+from components.figures import style
 from components.figures.table import profile_table, verdicts_table
 from components.report.contents import Contents
 from components.report.overview import errors
@@ -247,6 +249,16 @@ def test_the_figure_of_conditions_takes_pairs_where_both_are_and_seeds_at_their_
     assert saved["keep"].abs().max() < 0.05
     only_began = figure.losses(language({("keep", 0): 0, ("keep", 1): 0}))
     assert list(only_began) == ["none"]
+
+
+def test_the_title_of_a_panel_of_figure_10_is_of_the_seeds_that_reached_the_last_generation():
+    metrics = language({("none", 1): 2})
+    shifted = metrics.assign(value=metrics["value"].where(metrics["seed"] == 0, metrics["value"] * 10))
+    picture, page = figure10.draw(shifted)
+    ends = shifted[(shifted["condition"] == "none") & (shifted["seed"] == 0)].set_index("generation")["value"]
+    title = f"none: {style.short(ends[0])} → {style.short(ends[LAST])}"
+    assert picture.axes[0].get_title(loc="left") == title
+    assert page.layout.annotations[0].text == title
 
 
 def test_the_overview_of_studies_averages_the_seeds_that_reached_the_last_generation():

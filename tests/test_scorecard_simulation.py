@@ -32,7 +32,9 @@ def firm(effect: Effect, seeds: int, wrong: Verdict, leave_out: tuple[str, ...] 
 
 
 @pytest.mark.parametrize(
-    ("effect", "wrong", "leave_out"), [(NONE, Verdict.HOLDS, ()), (SMALLEST, Verdict.NOT, NOT_SMALLEST)], ids=["none", "smallest"]
+    ("effect", "wrong", "leave_out"),
+    [(NONE, Verdict.HOLDS, ()), (SMALLEST, Verdict.NOT, NOT_SMALLEST)],
+    ids=["none", "smallest"],
 )
 def test_of_studies_with_2_3_5_and_10_seeds_at_most_one_in_twenty_has_a_false_firm_verdict(
     effect: Effect, wrong: Verdict, leave_out: tuple[str, ...]

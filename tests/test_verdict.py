@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from components.scorecard.verdict import LEVEL, Open, Verdict, above_zero, equals_zero, holm, seeds_needed, verdicts
+from components.scorecard.verdict import (
+    LEVEL,
+    SHARED_DEGREES,
+    Open,
+    Verdict,
+    above_zero,
+    equals_zero,
+    holm,
+    seeds_needed,
+    verdicts,
+)
 
 DRAWS = 1000
 
@@ -65,14 +75,14 @@ def test_the_noise_of_a_seeds_own_counts_is_a_floor_under_the_deviation_of_seeds
     assert scattered == above_zero([1.0, 3.0], 0.1)
 
 
-def test_an_error_that_all_seeds_share_is_added_to_the_interval_with_a_normal_quantile():
+def test_an_error_that_all_seeds_share_is_added_to_the_interval_with_the_quantile_of_its_own_degrees():
     found = above_zero([0.3, 0.5, 0.1, 0.4], 0.05, shared=0.1)
     of_seeds = stats.t.ppf(0.975, 3) * np.std([0.3, 0.5, 0.1, 0.4], ddof=1) / 2
-    arm = math.hypot(of_seeds, stats.norm.ppf(0.975) * 0.1)
+    arm = math.hypot(of_seeds, stats.t.ppf(0.975, SHARED_DEGREES) * 0.1)
     assert (found.low, found.high) == pytest.approx((0.325 - arm, 0.325 + arm))
     alone = above_zero([0.2, 0.2], 0.05, shared=0.1)
-    assert alone.holds == pytest.approx(stats.norm.sf(2))
-    assert alone.fails == pytest.approx(stats.norm.cdf(1.5))
+    assert alone.holds == pytest.approx(stats.t.sf(2, SHARED_DEGREES))
+    assert alone.fails == pytest.approx(stats.t.cdf(1.5, SHARED_DEGREES))
 
 
 @given(
@@ -85,8 +95,8 @@ def test_p_is_the_level_whose_interval_just_reaches_the_bound(values: list[float
     found = above_zero(np.array(values) - bound, 0.1, shared=shared)
     p = min(found.holds, 1 - found.holds)
     if 1e-9 < p < 0.4999:
-        student, normal = stats.t.isf(p, len(values) - 1), stats.norm.isf(p)
-        reach = math.sqrt((student * found.deviation) ** 2 / len(values) + (normal * shared) ** 2)
+        student, of_split = stats.t.isf(p, len(values) - 1), stats.t.isf(p, SHARED_DEGREES)
+        reach = math.sqrt((student * found.deviation) ** 2 / len(values) + (of_split * shared) ** 2)
         assert reach == pytest.approx(abs(found.mean), rel=1e-6)
 
 
@@ -101,12 +111,13 @@ def test_with_an_error_that_all_seeds_share_what_is_false_is_no_oftener_said_to_
     random = np.random.default_rng([seeds, round(level * 1e6), round(ratio * 100)])
     mean = random.normal(0, 1 / math.sqrt(seeds), draws) + random.normal(0, ratio / math.sqrt(seeds), draws)
     deviation = np.sqrt(random.chisquare(seeds - 1, draws) / (seeds - 1))
-    arms = stats.t.isf(level, seeds - 1) * deviation, stats.norm.isf(level) * ratio
+    shared = ratio * np.sqrt(random.chisquare(SHARED_DEGREES, draws) / SHARED_DEGREES)
+    arms = stats.t.isf(level, seeds - 1) * deviation, stats.t.isf(level, SHARED_DEGREES) * shared
     wrong = np.mean(mean > np.hypot(*arms) / math.sqrt(seeds))
     assert wrong <= level + 3 * math.sqrt(level / draws)
     first = above_zero([0.0] + [0.1] * (seeds - 1), 0.05, shared=ratio)  # the code's arm is that of the formula above
     reach = math.hypot(
-        stats.t.isf(LEVEL, seeds - 1) * first.deviation / math.sqrt(seeds), stats.norm.isf(LEVEL) * ratio
+        stats.t.isf(LEVEL, seeds - 1) * first.deviation / math.sqrt(seeds), stats.t.isf(LEVEL, SHARED_DEGREES) * ratio
     )
     assert first.high - first.mean == pytest.approx(reach)
 

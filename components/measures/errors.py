@@ -8,11 +8,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Share = TypeVar("Share", float, pd.Series)
+BATCHES = 30
+"""Batches that `serial_error` cuts a set into: enough to know their deviation to an eighth, few enough to be long."""
 
 
 def mean_error(values: NDArray[np.floating]) -> float:
     """Standard error of the mean of independent values (n,); 0 with fewer than two."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def serial_error(values: NDArray[np.floating]) -> float:
+    """Standard error of the mean of values (n,) in an order in which neighbours are alike, such as blocks of one text after another.
+
+    By batch means: neighbours lie in one batch, and batches are nearly independent. As independent, the 3,768 blocks of 64 words in
+    WikiText-2's test split would have a third of the error: they come from some 60 articles.
+    """
+    batches = np.array_split(values, min(BATCHES, len(values)))
+    return mean_error(np.array([batch.mean() for batch in batches]))
 
 
 def share_error(share: Share, units: float | Share) -> Share:
@@ -24,9 +36,13 @@ def share_error(share: Share, units: float | Share) -> Share:
     return (likely * (1 - likely) / units) ** 0.5
 
 
-def quantile_error(quantile: float, units: int) -> float:
-    """Standard error of the share that truly lies beyond a quantile which was taken from so many independent values."""
-    return math.sqrt(quantile * (1 - quantile) / units)
+def quantile_error(values: NDArray[np.floating], quantile: float) -> float:
+    """Standard error of the share that truly lies beyond a quantile of values (n,), in an order in which neighbours are alike.
+
+    A binomial's, or that over batches where values beyond it come together.
+    """
+    independent = math.sqrt(quantile * (1 - quantile) / len(values))
+    return max(independent, serial_error((values > np.quantile(values, quantile)).astype(float)))
 
 
 def median_error(values: NDArray[np.floating]) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.measures.errors import mean_error
+from components.measures.errors import serial_error
 from components.measures.risk import Risk
 
 Generation = int | pd.Series
@@ -94,7 +94,8 @@ class Numbers:
         """Standard error that the mean over seeds of these differences has because the test split is finite.
 
         Block by block (or image by image) the difference is the weighted sum of the losses that `terms` name, averaged over
-        the seeds that have a number; so what blocks have in common cancels. 0 where there are no losses by block.
+        the seeds that have a number; so what blocks have in common cancels. Its error is taken over batches of neighbouring
+        blocks, which come from one document. 0 where there are no losses by block.
         """
         seeds = by_seed(differences)
         if not self.held_out or not seeds:
@@ -104,7 +105,7 @@ class Numbers:
             for factor, condition, at in terms
             for seed in seeds
         ]
-        return mean_error(np.sum(parts, axis=0) / len(seeds))
+        return serial_error(np.sum(parts, axis=0) / len(seeds))
 
     def without_real_data(self) -> list[str]:
         """Conditions whose generations are trained on the last one's samples and nothing else."""

@@ -8,16 +8,15 @@ A claim of equality (with theory) says that a difference is 0, and names the mar
 true. It holds where two one-sided tests both say that the mean lies within the margin (Schuirmann 1987), which a 95 %
 interval within the margin shows: that no difference was found is no proof of none.
 
-Half of the interval, squared, is (t s)^2 / n + (z shared)^2, with t Student's quantile of n - 1 degrees of freedom and z the
-normal one. `s` is the seeds' standard deviation, or `noise` where that is larger: the error that a seed's own difference has
+Half of the interval, squared, is (t s)^2 / n + (u shared)^2, with t Student's quantile of n - 1 degrees of freedom and u that of
+the 29 degrees that the shared error is known with. `s` is the seeds' standard deviation, or `noise` where that is larger: the error that a seed's own difference has
 because it was counted on finitely many samples. Seeds cannot vary less than that, though a few may agree by chance.
 `shared` is the error that all seeds have in common, such as that of one test split; it does not shrink with more seeds. Where
 seeds agree exactly and no error is known, there is no test: the verdict is open.
 
-The two parts have a quantile each, since the first is estimated from few seeds and the second from hundreds of blocks (as in
-the method of variance estimates recovery, Zou and Donner 2008). One Student's test of their sum with n - 1 degrees would find
-next to nothing; with the degrees of Welch and Satterthwaite it is wrong up to twelve times as often as it says with two seeds
-(`tests/test_verdict.py` counts what this one does).
+The two parts have a quantile each, since the first is estimated from few seeds and the second from many blocks, as in the
+method of variance estimates recovery (Zou and Donner 2008). One Student's test of their sum with n - 1 degrees would find next
+to nothing; with the degrees of Welch and Satterthwaite it is wrong up to twelve times as often as it says with two seeds.
 
 The p values of all claims that hold, and of all that do not, are corrected for the number of claims (Holm 1979), so that all
 verdicts of a table are right together at the level stated. With a single claim the verdict is what its 95 % interval
@@ -36,12 +35,16 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import gammaincinv, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import gammaincinv, ndtr, stdtr, stdtrit
+
+from components.measures.errors import BATCHES
 
 LEVEL = 0.025
 """Of each one-sided test: together the two sides of a 95 % interval."""
 POWER = 0.8
 MOST_SEEDS = 1000
+SHARED_DEGREES = BATCHES - 1
+"""Degrees of freedom of the shared error: of the batches that the test split is cut into."""
 LEAST = 1e-12
 """The smallest p that is told apart."""
 DEVIATIONS = (np.arange(200) + 0.5) / 200
@@ -174,8 +177,8 @@ class _Student:
 
 
 def _arm(deviation: float | np.ndarray, shared: float, seeds: int, level: float) -> Any:
-    student, normal = -stdtrit(seeds - 1, level), -ndtri(level)
-    return np.sqrt((student * deviation) ** 2 / seeds + (normal * shared) ** 2)
+    of_seeds, of_split = (-stdtrit(degrees, level) for degrees in (seeds - 1, SHARED_DEGREES))
+    return np.sqrt((of_seeds * deviation) ** 2 / seeds + (of_split * shared) ** 2)
 
 
 def verdicts(estimates: Sequence[Estimate]) -> list[Verdict]:

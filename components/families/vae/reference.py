@@ -49,7 +49,7 @@ def beside_real(
     losses = held_out["negative_elbo"].to_numpy()
     of_real = shape(held_out, "heldout") | {
         "heldout/beyond_real_p99": share_beyond(losses, losses),
-        "heldout/beyond_real_p99_error": quantile_error(BEYOND, len(losses)),
+        "heldout/beyond_real_p99_error": quantile_error(losses, BEYOND),
     }
     for index, images in generations.items():
         beyond = share_beyond(images["negative_elbo"].to_numpy(), losses)

@@ -247,8 +247,11 @@ def test_the_figure_of_conditions_takes_pairs_where_both_are_and_seeds_at_their_
     assert lost.loc[0, "keep"] == pytest.approx(0.18 * LAST, abs=0.05)
     assert lost.loc[1, "keep"] == pytest.approx(0.18 * 2, abs=0.05)
     assert saved["keep"].abs().max() < 0.05
-    only_began = figure.losses(language({("keep", 0): 0, ("keep", 1): 0}))
-    assert list(only_began) == ["none"]
+    only_began = language({("keep", 0): 0, ("keep", 1): 0})
+    assert figure.losses(only_began)["keep"].isna().all()
+    picture, page = figure.draw(only_began)  # with a row for each condition, empty where there is nothing to show
+    assert [label.get_text() for label in picture.axes[0].get_yticklabels()] == ["keep", "none"]
+    assert {name for trace in page.data for name in trace.y} == {"none"}
 
 
 def test_the_title_of_a_panel_of_figure_10_is_of_the_seeds_that_reached_the_last_generation():

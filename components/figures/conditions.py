@@ -5,7 +5,6 @@ What is lost is the logarithm of the last generation's test perplexity over gene
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,8 @@ LEAST = 3
 CAPTION = (
     "What each condition lost from generation 0 to each seed's last one, as the logarithm of the test perplexity's rise (0.1 is "
     "10 % more), and how much less that is than in the first condition, seed by seed, up to the last generation that both have. "
-    "Points are seeds, bars the mean with its 95 % interval (Student's) over seeds, not corrected for the number of conditions."
+    "Points are seeds, bars the mean with its 95 % interval (Student's) over seeds, not corrected for the number of conditions "
+    "and without the error of the test split."
 )
 _TITLE = "What each condition lost"
 _LOST, _SAVED = "nats a token lost", "nats a token less than {first}"
@@ -34,14 +34,18 @@ _INCH_A_ROW = 0.36
 
 def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     """From tidy metrics (condition, seed, generation, metric, value) of three conditions or more that hold `test/perplexity`."""
-    panels = [(losses(metrics), _LOST), (saved(metrics), _SAVED.format(first=style.conditions_of(metrics)[0]))]
+    lost, less = (table.where(np.isfinite(table)) for table in (losses(metrics), saved(metrics)))
+    panels = [(lost, _LOST), (less, _SAVED.format(first=lost.columns[0]))]
     return _matplotlib(panels), _plotly(panels)
 
 
 def losses(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Nats lost from generation 0 to each seed's last generation: a row per seed, a column per condition; nan without one."""
+    """Nats lost from generation 0 to each seed's last generation: a row per seed, a column per condition.
+
+    Infinite where a perplexity is; nan where a chain has no generation after 0.
+    """
     study = numbers(metrics, {})
-    return _finite({name: study.rise(name, RISK) for name in style.conditions_of(metrics)})
+    return pd.DataFrame({name: study.rise(name, RISK) for name in style.conditions_of(metrics)})
 
 
 def saved(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -51,11 +55,7 @@ def saved(metrics: pd.DataFrame) -> pd.DataFrame:
     for name in others:
         last = study.last(first, name)
         found[name] = study.rise(first, RISK, last) - study.rise(name, RISK, last)
-    return _finite(found)
-
-
-def _finite(columns: Mapping[str, pd.Series]) -> pd.DataFrame:
-    return pd.DataFrame(columns).replace([np.inf, -np.inf], math.nan).dropna(axis=1, how="all")
+    return pd.DataFrame(found)
 
 
 def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
@@ -71,6 +71,8 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
         for condition in table.columns:
             height = heights[condition]
             values = table[condition].dropna()
+            if values.empty:
+                continue
             found = above_zero(values.to_list(), 0.0)
             arms = None if math.isnan(found.low) else [[found.mean - found.low], [found.high - found.mean]]
             colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
@@ -91,7 +93,8 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for place, (table, x) in enumerate(panels):
         colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
-        found = {str(name): above_zero(table[name].dropna().to_list(), 0.0) for name in table.columns}
+        some = [name for name in table.columns if table[name].notna().any()]
+        found = {str(name): above_zero(table[name].dropna().to_list(), 0.0) for name in some}
         points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
         names = [style.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(

@@ -18,8 +18,9 @@ TIDY = ["condition", "seed", "generation", "metric", "value"]
 class ChainScores:
     """A chain's scores under its generation 0, a row each.
 
-    `real`: of the real training data. `held_out`: of the test split, the reference for what real data is like, since generation 0
-    was not fitted to it. `written`: by generation, of what was written.
+    `real`: of the real training data. `held_out`: of the test split, the reference for what real
+    data is like, since generation 0 was not fitted to it. `written`: by generation, of what was
+    written.
     """
 
     condition: str
@@ -56,8 +57,9 @@ def under_generation_0(scores: pd.DataFrame) -> Iterator[ChainScores]:
 def beside_real_text(scores: pd.DataFrame) -> pd.DataFrame:
     """Tidy numbers of what each generation wrote, under the chain's generation 0, beside the real test text.
 
-    The share of it beyond the 99 % quantile of test text, and test text's own share; with standard errors, the quantile's among
-    them, since it is taken from finitely many sequences. And the standard error of the median perplexity.
+    The share of it beyond the 99 % quantile of test text, and test text's own share; with standard
+    errors, the quantile's among them, since it is taken from finitely many sequences. And the
+    standard error of the median perplexity.
     """
     rows = []
     for chain in under_generation_0(scores):

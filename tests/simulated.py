@@ -1,7 +1,8 @@
 """Studies of language models that never ran: their numbers are drawn, so what is true of them is known.
 
-Two conditions, generations 0 to 4. What seeds share (the test split, the reference for the tail) is drawn once per study, what is a
-seed's own for every chain. Chains fail, counts are small enough to be 0, and in some studies all seeds have the same losses.
+Two conditions, generations 0 to 4. What seeds share (the test split, the reference for the tail) is
+drawn once per study, what is a seed's own for every chain. Chains fail, counts are small enough to
+be 0, and in some studies all seeds have the same losses.
 """
 
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ SEQUENCES, OF_TEST = 64, 400
 class Effect:
     """What is true from generation 1 on of the condition without real data.
 
-    `rise`: of the loss, in nats. `likelier`: fall of the log of the median perplexity. `tail`: share of samples beyond the 99 %
-    quantile of real text. `lost`: share of the rare tokens that is lost. `flatter`: share of the bigrams' entropy that is lost.
+    `rise`: of the loss, in nats. `likelier`: fall of the log of the median perplexity. `tail`:
+    share of samples beyond the 99 % quantile of real text. `lost`: share of the rare tokens that is
+    lost. `flatter`: share of the bigrams' entropy that is lost.
     """
 
     rise: float = 0.0

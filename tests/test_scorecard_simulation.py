@@ -1,8 +1,9 @@
 """Whole studies of which the truth is known: false firm verdicts are as seldom as stated, and true large effects are found.
 
-With no effect a verdict of `holds here` is false. Where every effect is the smallest worth speaking of, `does not` is false. Chains
-fail, seeds tie and counts are 0 (`tests/simulated.py`), and numbers go the way that a real study's go: `numbers`, the claims, the
-profile, the card. Over 3,000 studies of each kind and number of seeds the shares were far below what is asked for here.
+With no effect a verdict of `holds here` is false. Where every effect is the smallest worth speaking
+of, `does not` is false. Chains fail, seeds tie and counts are 0 (`tests/simulated.py`), and numbers
+go the way that a real study's go: `numbers`, the claims, the profile, the card. Over 3,000 studies
+of each kind and number of seeds the shares were far below what is asked for here.
 """
 
 from collections.abc import Iterator

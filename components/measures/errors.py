@@ -20,8 +20,9 @@ def mean_error(values: NDArray[np.floating]) -> float:
 def serial_error(values: NDArray[np.floating]) -> float:
     """Standard error of the mean of values (n,) in an order in which neighbours are alike, such as blocks of one text after another.
 
-    By batch means: neighbours lie in one batch, and batches are nearly independent. As independent, the 3,768 blocks of 64 words in
-    WikiText-2's test split would have a third of the error: they come from some 60 articles.
+    By batch means: neighbours lie in one batch, and batches are nearly independent. As independent,
+    the 3,768 blocks of 64 words in WikiText-2's test split would have a third of the error: they
+    come from some 60 articles.
     """
     batches = np.array_split(values, min(BATCHES, len(values)))
     return mean_error(np.array([batch.mean() for batch in batches]))
@@ -30,7 +31,8 @@ def serial_error(values: NDArray[np.floating]) -> float:
 def share_error(share: Share, units: float | Share) -> Share:
     """Standard error of a share out of so many independent units.
 
-    A binomial's, at the share with half a unit more of either kind: a count of none, or of all, has an error too.
+    A binomial's, at the share with half a unit more of either kind: a count of none, or of all, has
+    an error too.
     """
     likely = (units * share + 0.5) / (units + 1)
     return (likely * (1 - likely) / units) ** 0.5

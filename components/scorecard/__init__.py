@@ -1,9 +1,11 @@
 """Which of the paper's claims held in a study, and by which of the definitions of collapse its models collapsed.
 
-`numbers`: a study's numbers, to be asked. `claims`: the paper's claims as differences of them, one per seed, a file per family.
-`noise`: the error of a seed's own counts. `verdict`: from differences to `holds here`, `does not` or `cannot tell`. `card`: all
-claims of a study judged together, as a table. `profile`: the eight definitions of collapse, judged in the same way by what
-`evidence` a family has for each. `conditional`: what intervals do not cover. docs/statistics.md explains it by an example.
+`numbers`: a study's numbers, to be asked. `claims`: the paper's claims as differences of them, one
+per seed, a file per family. `noise`: the error of a seed's own counts. `verdict`: from differences
+to `holds here`, `does not` or `cannot tell`. `card`: all claims of a study judged together, as a
+table. `profile`: the eight definitions of collapse, judged in the same way by what `evidence` a
+family has for each. `conditional`: what intervals do not cover. docs/statistics.md explains it by
+an example.
 """
 
 from components.scorecard.card import NOT_ASKED, scorecard

@@ -16,15 +16,17 @@ NOT_ASKED = "cannot be asked here"
 def scorecard(claims: Sequence[Claim], conditional_on: str = "") -> pd.DataFrame:
     """Judge claims together; return a row per claim.
 
-    Columns: claim, conditions, generations, missing, unit, definition, seeds, agree, estimate, low, high, seeds_needed,
-    open_because, verdict, conditional_on.
+    Columns: claim, conditions, generations, missing, unit, definition, seeds, agree, estimate, low,
+    high, seeds_needed, open_because, verdict, conditional_on.
 
-    `generations`: the generation that each seed was taken at, such as "9" or "9; seed 1: 2". `missing`: chains that stopped early
-    and seeds without a number. `agree`: seeds whose own difference is as the claim says: above 0, or within the margin. `low` and
-    `high`: the 95 % interval of the mean over seeds, not corrected for the number of claims, as the verdict is; nan with one seed,
-    and where seeds agree exactly and no error is known. `seeds_needed`: how many seeds would make a verdict of "cannot tell" firm,
-    nan where none would or the verdict is firm. `open_because`: what keeps an open verdict open. `conditional_on`: what the
-    intervals do not cover, the same in every row.
+    `generations`: the generation that each seed was taken at, such as "9" or "9; seed 1: 2".
+    `missing`: chains that stopped early and seeds without a number. `agree`: seeds whose own
+    difference is as the claim says: above 0, or within the margin. `low` and `high`: the 95 %
+    interval of the mean over seeds, not corrected for the number of claims, as the verdict is; nan
+    with one seed, and where seeds agree exactly and no error is known. `seeds_needed`: how many
+    seeds would make a verdict of "cannot tell" firm, nan where none would or the verdict is firm.
+    `open_because`: what keeps an open verdict open. `conditional_on`: what the intervals do not
+    cover, the same in every row.
     """
     found = {place: _estimate(claim) for place, claim in enumerate(claims) if claim.differences}
     tests = max(sum(one.seeds > 1 for one in found.values()), 1)

@@ -1,7 +1,8 @@
 """What the intervals of a study do not cover, in words: what all of its seeds have in common.
 
-An interval over seeds covers what differs between seeds, and nothing else. Another base model, another training set or another
-kind of processor can move all seeds together, further than they lie apart.
+An interval over seeds covers what differs between seeds, and nothing else. Another base model,
+another training set or another kind of processor can move all seeds together, further than they lie
+apart.
 """
 
 from collections.abc import Collection
@@ -13,10 +14,12 @@ from typing import Literal
 class Facts:
     """What the seeds of a study share.
 
-    `drawn`: each seed draws its real data from a known distribution, and risks are measured against that. `own_blocks`: each seed
-    trains on its own part of the real data. `base`: the pretrained models that chains start from: none where they start from random
-    weights, one that all share, or each seed's own. `test_error`: the intervals include the sampling error of the test
-    split. `processors`: the kinds of processor and precision that the chains ran on, in words; empty where nobody wrote them down.
+    `drawn`: each seed draws its real data from a known distribution, and risks are measured against
+    that. `own_blocks`: each seed trains on its own part of the real data. `base`: the pretrained
+    models that chains start from: none where they start from random weights, one that all share, or
+    each seed's own. `test_error`: the intervals include the sampling error of the test split.
+    `processors`: the kinds of processor and precision that the chains ran on, in words; empty where
+    nobody wrote them down.
     """
 
     drawn: bool = False

@@ -1,8 +1,9 @@
 """A study's numbers as claims ask for them: by condition and metric, seed by seed.
 
-A chain can stop early. A claim about one condition takes each seed's own last generation; a claim about a pair takes, seed
-by seed, the last generation that both chains of that seed have. So two chains are never compared over different numbers of
-generations, and no seed is left out without a word (`stopped`, `without_number`).
+A chain can stop early. A claim about one condition takes each seed's own last generation; a claim
+about a pair takes, seed by seed, the last generation that both chains of that seed have. So two
+chains are never compared over different numbers of generations, and no seed is left out without a
+word (`stopped`, `without_number`).
 """
 
 import math
@@ -31,10 +32,11 @@ Term = tuple[float | pd.Series, str, Generation]
 class Numbers:
     """A study's numbers, by chain and generation.
 
-    `table`: rows (condition, seed, generation), a column per metric. `settings`: each condition's, as its chains have them.
-    `seeds` and `generations`: the seeds and the last generation that were planned. `held_out`: losses whose
-    mean is the family's risk (of text the logarithm of the perplexity); empty where the risk is exact or they are not at hand.
-    `conditional_on`: what the study's intervals do not cover, in words.
+    `table`: rows (condition, seed, generation), a column per metric. `settings`: each condition's,
+    as its chains have them. `seeds` and `generations`: the seeds and the last generation that were
+    planned. `held_out`: losses whose mean is the family's risk (of text the logarithm of the
+    perplexity); empty where the risk is exact or they are not at hand. `conditional_on`: what the
+    study's intervals do not cover, in words.
     """
 
     table: pd.DataFrame
@@ -93,9 +95,10 @@ class Numbers:
     def test_error(self, differences: pd.Series, *terms: Term) -> float:
         """Standard error that the mean over seeds of these differences has because the test split is finite.
 
-        Block by block (or image by image) the difference is the weighted sum of the losses that `terms` name, averaged over
-        the seeds that have a number; so what blocks have in common cancels. Its error is taken over batches of neighbouring
-        blocks, which come from one document. 0 where there are no losses by block.
+        Block by block (or image by image) the difference is the weighted sum of the losses that
+        `terms` name, averaged over the seeds that have a number; so what blocks have in common
+        cancels. Its error is taken over batches of neighbouring blocks, which come from one
+        document. 0 where there are no losses by block.
         """
         seeds = by_seed(differences)
         if not self.held_out or not seeds:
@@ -213,8 +216,8 @@ def numbers(
 ) -> Numbers:
     """Make `Numbers` of tidy metrics (condition, seed, generation, metric, value); the others as `Numbers` has them.
 
-    Without `seeds` and `generations` those that some chain has count as planned: a seed that never started in any condition is
-    then not missed.
+    Without `seeds` and `generations` those that some chain has count as planned: a seed that never
+    started in any condition is then not missed.
     """
     table = metrics.pivot_table(index=["condition", "seed", "generation"], columns="metric", values="value")
     return Numbers(table, settings, seeds, generations, held_out or {}, conditional_on)

@@ -1,29 +1,36 @@
 """From one difference per seed to verdicts that hold together.
 
-A claim says that a difference is above 0, and names the smallest difference worth speaking of. Each seed gives one
-difference, of two chains or two generations that share its randomness. Two one-sided tests are made of every claim,
-Student's of the mean over seeds: is it above 0? Is it below the smallest difference worth speaking of?
+A claim says that a difference is above 0, and names the smallest difference worth speaking of. Each
+seed gives one difference, of two chains or two generations that share its randomness. Two one-sided
+tests are made of every claim, Student's of the mean over seeds: is it above 0? Is it below the
+smallest difference worth speaking of?
 
-A claim of equality (with theory) says that a difference is 0, and names the margin within which that is as good as
-true. It holds where two one-sided tests both say that the mean lies within the margin (Schuirmann 1987), which a 95 %
-interval within the margin shows: that no difference was found is no proof of none.
+A claim of equality (with theory) says that a difference is 0, and names the margin within which
+that is as good as true. It holds where two one-sided tests both say that the mean lies within the
+margin (Schuirmann 1987), which a 95 % interval within the margin shows: that no difference was
+found is no proof of none.
 
-Half of the interval, squared, is (t s)^2 / n + (u shared)^2, with t Student's quantile of n - 1 degrees of freedom and u that of
-the 29 degrees that the shared error is known with. `s` is the seeds' standard deviation, or `noise` where that is larger: the error that a seed's own difference has
-because it was counted on finitely many samples. Seeds cannot vary less than that, though a few may agree by chance.
-`shared` is the error that all seeds have in common, such as that of one test split; it does not shrink with more seeds. Where
-seeds agree exactly and no error is known, there is no test: the verdict is open.
+Half of the interval, squared, is (t s)^2 / n + (u shared)^2. t is Student's quantile of n - 1
+degrees of freedom, u that of the 29 degrees that the shared error is known with. `s` is the seeds'
+standard deviation, or `noise` where that is larger: the error that a seed's own difference has
+because it was counted on finitely many samples. Seeds cannot vary less than that, though a few may
+agree by chance. `shared` is the error that all seeds have in common, such as that of one test
+split; it does not shrink with more seeds. Where seeds agree exactly and no error is known, there is
+no test: the verdict is open.
 
-The two parts have a quantile each, since the first is estimated from few seeds and the second from many blocks, as in the
-method of variance estimates recovery (Zou and Donner 2008). One Student's test of their sum with n - 1 degrees would find next
-to nothing; with the degrees of Welch and Satterthwaite it is wrong up to twelve times as often as it says with two seeds.
+The two parts have a quantile each, since the first is estimated from few seeds and the second from
+many blocks, as in the method of variance estimates recovery (Zou and Donner 2008). One Student's
+test of their sum with n - 1 degrees would find next to nothing; with the degrees of Welch and
+Satterthwaite it is wrong up to twelve times as often as it says with two seeds.
 
-The p values of all claims that hold, and of all that do not, are corrected for the number of claims (Holm 1979), so that all
-verdicts of a table are right together at the level stated. With a single claim the verdict is what its 95 % interval
-shows; only that equality does not hold needs one of 97.5 %, since two sides can say so.
+The p values of all claims that hold, and of all that do not, are corrected for the number of claims
+(Holm 1979), so that all verdicts of a table are right together at the level stated. With a single
+claim the verdict is what its 95 % interval shows; only that equality does not hold needs one of
+97.5 %, since two sides can say so.
 
-Student's and not a bootstrap: over three to five seeds the percentile bootstrap holds the truth far less often than it says
-(`tests/test_verdict.py` counts), and an exact sign test cannot come under 1 in 8 to 1 in 32.
+Student's and not a bootstrap: over three to five seeds the percentile bootstrap holds the truth far
+less often than it says (`tests/test_verdict.py` counts), and an exact sign test cannot come under 1
+in 8 to 1 in 32.
 """
 
 import math
@@ -73,9 +80,10 @@ class Open(StrEnum):
 class Estimate:
     """A mean over seeds with its 95 % interval, and the p of the two questions; nan with fewer than two seeds.
 
-    `deviation`: of a seed's difference, no less than its own noise. `shared`: the error that all seeds have in common. `holds`:
-    p of "the claim does not hold"; `fails`: p of "it does", by as much as is worth speaking of. `distances`: how far the mean
-    lies from what the verdict that is sooner reached has to rule out; `sides`: how many ways there are to that one.
+    `deviation`: of a seed's difference, no less than its own noise. `shared`: the error that all
+    seeds have in common. `holds`: p of "the claim does not hold"; `fails`: p of "it does", by as
+    much as is worth speaking of. `distances`: how far the mean lies from what the verdict that is
+    sooner reached has to rule out; `sides`: how many ways there are to that one.
     """
 
     mean: float
@@ -150,7 +158,8 @@ class _Student:
     def _p(self, distance: float) -> float:
         """The level at which a one-sided interval just reaches so far.
 
-        Of a tie 1, the most cautious p: it is a test that decides nothing, and the others are corrected for it.
+        Of a tie 1, the most cautious p: it is a test that decides nothing, and the others are
+        corrected for it.
         """
         if self.seeds < 2:
             return math.nan
@@ -207,9 +216,9 @@ def holm(p: Sequence[float]) -> np.ndarray:
 def seeds_needed(found: Estimate, claims: int) -> tuple[int | None, Open]:
     """How many seeds would decide, in four studies of five, if mean and errors are what they were here; else why none would.
 
-    At the level of the strictest of `claims` tests. None with one seed, where seeds agree exactly and no error is known, and
-    where even a thousand would not do: because of the error that all seeds share, or because the mean is too close to what
-    would have to be ruled out.
+    At the level of the strictest of `claims` tests. None with one seed, where seeds agree exactly
+    and no error is known, and where even a thousand would not do: because of the error that all
+    seeds share, or because the mean is too close to what would have to be ruled out.
     """
     if math.isnan(found.deviation):
         return None, Open.ONE_SEED
@@ -227,7 +236,8 @@ def seeds_needed(found: Estimate, claims: int) -> tuple[int | None, Open]:
 def _power(found: Estimate, claims: int, seeds: int, shared: float) -> float:
     """The chance to decide with so many seeds, where the error that all of them have in common is `shared`.
 
-    The mean is normal about what it was here; the deviation that the seeds then show goes by chi-squared.
+    The mean is normal about what it was here; the deviation that the seeds then show goes by
+    chi-squared.
     """
     if min(found.distances) <= 0:
         return 0.0

@@ -18,14 +18,15 @@ def beside_real(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Each generation and the numbers of its images, with the same numbers of the held-out real images beside them.
 
-    `synthetic/distinct_modes`: of the modes of the real images' latents, how many the images tell apart; as it falls a little with
-    fewer images, of as many, evenly spread, as there are held-out ones.
-    `synthetic/outer_latents`: share of them further out than nine of ten real images, from the real ones' mean.
-    `synthetic/beyond_real_p99`: share of them that generation 0 describes worse than 99 of 100 held-out real images.
-    `heldout/...`: the same of the held-out images themselves. `..._error`: standard errors, and that of `synthetic/latent_spread`.
+    `synthetic/distinct_modes`: of the modes of the real images' latents, how many the images tell
+    apart; as it falls a little with fewer images, of as many, evenly spread, as there are held-out
+    ones. `synthetic/outer_latents`: share of them further out than nine of ten real images, from
+    the real ones' mean. `synthetic/beyond_real_p99`: share of them that generation 0 describes
+    worse than 99 of 100 held-out real images. `heldout/...`: the same of the held-out images
+    themselves. `..._error`: standard errors, and that of `synthetic/latent_spread`.
 
-    Modes and their middle are those of the images that generation 0 was fitted to; what real data is like is measured on images
-    that it was not.
+    Modes and their middle are those of the images that generation 0 was fitted to; what real data
+    is like is measured on images that it was not.
 
     Args:
         real: rows (training images) with the columns `latents` and `negative_elbo`, under generation 0.
@@ -86,8 +87,8 @@ def _spread_error(latents: np.ndarray) -> float:
 def mean_image_losses(train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Nats that each test image (n,) costs a model which draws the mean training image always, pixel by pixel.
 
-    What a VAE comes to that has forgotten all but the mean. Images are uint8 (n, height, width); a pixel that is the same in all
-    of them is taken for half a level away from that.
+    What a VAE comes to that has forgotten all but the mean. Images are uint8 (n, height, width); a
+    pixel that is the same in all of them is taken for half a level away from that.
     """
     mean = np.clip(train.mean(axis=0) / 255, 0.5 / 255, 1 - 0.5 / 255)
     return -(test / 255 * np.log(mean) + (1 - test / 255) * np.log(1 - mean)).sum(axis=(1, 2))

@@ -18,13 +18,14 @@ A_FIFTH = 0.2
 class Claim:
     """A statement about a study that its seeds can bear out or not.
 
-    `differences`: by seed, above 0 where the claim holds; empty where the study did not run what it takes. `smallest`: the
-    smallest difference worth speaking of, in `unit`. `equality`: the claim is that the differences are 0, and `smallest` the
-    margin within which that is as good as true.
+    `differences`: by seed, above 0 where the claim holds; empty where the study did not run what it
+    takes. `smallest`: the smallest difference worth speaking of, in `unit`. `equality`: the claim
+    is that the differences are 0, and `smallest` the margin within which that is as good as true.
 
-    `noise`: by seed, the standard error that its difference has from its own finite counts. `shared`: the standard error that all
-    differences have in common, such as that of one test split. `generations`: by seed, the generation its difference was taken
-    at. `missing`: a sentence for each chain that stopped early and each seed without a number. `most`: the largest difference
+    `noise`: by seed, the standard error that its difference has from its own finite counts.
+    `shared`: the standard error that all differences have in common, such as that of one test
+    split. `generations`: by seed, the generation its difference was taken at. `missing`: a sentence
+    for each chain that stopped early and each seed without a number. `most`: the largest difference
     there can be, such as the whole of a share.
     """
 

@@ -14,8 +14,8 @@ from components.scorecard.numbers import Generation, Numbers, Source, by_seed
 class Share:
     """A share, by seed.
 
-    `noise`: the standard error of each seed's own counts. `common`: by seed, the standard error that comes of what all seeds
-    have in common. `sources`: what it was computed from.
+    `noise`: the standard error of each seed's own counts. `common`: by seed, the standard error
+    that comes of what all seeds have in common. `sources`: what it was computed from.
     """
 
     values: pd.Series
@@ -52,9 +52,10 @@ def lost_of_chains(study: Numbers, condition: str, metric: str, generation: Gene
 def lost_of_real(study: Numbers, condition: str, measure: str, generation: Generation | None = None) -> Share:
     """What the samples of each seed's last generation (or another) lack of what held-out real data has of a measure.
 
-    Where the samples have none of it, all of it is lost: a share of 1, also if generation 0 had lost it already. The error of
-    the reference is taken as if nothing were lost, since that is what has to be ruled out: at the ratio found it is too small just
-    where the reference came out too large.
+    Where the samples have none of it, all of it is lost: a share of 1, also if generation 0 had
+    lost it already. The error of the reference is taken as if nothing were lost, since that is what
+    has to be ruled out: at the ratio found it is too small just where the reference came out too
+    large.
     """
     at = study.last(condition) if generation is None else generation
     written, held_out = f"synthetic/{measure}", f"heldout/{measure}"

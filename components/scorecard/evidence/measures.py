@@ -23,10 +23,11 @@ HELD_OUT = "the same measure of held-out real data, which older studies lack, an
 class PopulationRisk:
     """What a family loses on real data in expectation, the less the better.
 
-    `smallest`: the least rise worth speaking of, in `unit`. `ruin`: the risk at which a condition's models are of no use, out of
-    generation 0's; `ruined` that in words; `of_ruin` the part of it that is loss on the test split. `of`: the risk out of the
-    metric. `by_ratio`: two risks are compared by the logarithm of their ratio, as means over chains of which a few are wild want
-    it. `of_chains`: it is a mean over a batch of chains, each between 0 and 1.
+    `smallest`: the least rise worth speaking of, in `unit`. `ruin`: the risk at which a condition's
+    models are of no use, out of generation 0's; `ruined` that in words; `of_ruin` the part of it
+    that is loss on the test split. `of`: the risk out of the metric. `by_ratio`: two risks are
+    compared by the logarithm of their ratio, as means over chains of which a few are wild want it.
+    `of_chains`: it is a mean over a batch of chains, each between 0 and 1.
     """
 
     name: str
@@ -158,7 +159,8 @@ def share_lost(
 ) -> Asked:
     """The share of something that is lost since generation 0; asked of conditions `where` that has a meaning.
 
-    `lost`: how the share and its errors come of a metric: of the samples' counts, or of a mean over chains.
+    `lost`: how the share and its errors come of a metric: of the samples' counts, or of a mean over
+    chains.
     """
 
     def claim(name: str) -> Claim:

@@ -127,7 +127,7 @@ def _derived(generations: Sequence[Generation], family: VaeFamily) -> pd.DataFra
 
 
 def _held_out(generations: Sequence[Generation], family: VaeFamily) -> HeldOut:
-    """The loss on each test image: every model's, and, under the name of its metric, that of a model of the mean image."""
+    """The loss on each test image: every model's, and that of a model of the mean image, under its metric's name."""
     lost = mean_image_losses(family.real["train"], family.real["test"])
     of_mean = {(MEAN_IMAGE, generation.chain.seed, 0): lost for generation in generations}
     return {**losses_on_test(read_scores(generations, ["set", "row", "negative_elbo"]), "negative_elbo"), **of_mean}

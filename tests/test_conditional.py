@@ -40,7 +40,8 @@ SHARED = (
         ),
         (
             Facts(),
-            f"{FEW} Each chain starts from random weights of its own. All seeds share one training set and one test split. "
+            f"{FEW} Each chain starts from random weights of its own. "
+            "All seeds share one training set and one test split. "
             "On what kind of processor the chains ran is not recorded.",
         ),
         (
@@ -69,7 +70,7 @@ def chain(
         ([chain(0), chain(1, base="other")], Facts(base="own")),
         ([chain(0, base=None), chain(1, base=None)], Facts()),
         ([chain(0, start="scratch"), chain(1, start="scratch")], Facts()),
-        ([chain(0), chain(1), chain(0, training="u", condition="d"), chain(1, training="u", condition="d")], Facts(base="shared")),
+        ([chain(0), chain(1), chain(0, training="u", condition="d")], Facts(base="shared")),
         ([chain(0, start="scratch"), chain(0, condition="d")], Facts(base="shared")),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Chains that stopped early make no verdict wrong: pairs are held against each other at one generation, and the card names them."""
+"""Chains that stopped early make no verdict wrong: pairs are compared at one generation, and the card names them."""
 
 import math
 
@@ -67,7 +67,7 @@ def card_of(study: Numbers) -> pd.DataFrame:
 
 
 def test_a_pair_of_which_one_chain_stopped_early_is_compared_where_both_are():
-    """Of two conditions with one trajectory, one seed's chain of the second stopped after generation 2: the difference is 0."""
+    """Two conditions on one trajectory; a chain of the second stopped after generation 2. The difference is 0."""
     kept = card_of(study_of(language({("keep", 1): 2}))).loc[KEEPING]
     assert not kept["verdict"].startswith("holds")
     assert abs(kept["estimate"]) < 0.03

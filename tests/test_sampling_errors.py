@@ -1,4 +1,4 @@
-"""A verdict counts what was counted: shares of few samples, one finite test split, a reference that is itself measured."""
+"""Verdicts know what was counted: shares of few samples, one finite test split, a reference that is measured too."""
 
 import math
 
@@ -376,7 +376,7 @@ def test_a_study_from_before_held_out_measures_says_that_it_lacks_them():
 
 
 def test_the_most_collapsed_seed_of_a_study_of_images_is_counted():
-    """One seed's generation 0 has no outer latents: beside real images it lost all of them, beside itself it has no ratio."""
+    """One seed's generation 0 has no outer latents: it lost all that real images have."""
     random = np.random.default_rng(0)
     outer = [[0.05, 0.002], [0.04, 0.001], [0.0, 0.0]]
     values = {

@@ -41,7 +41,7 @@ HELD_OUT = {"heldout/beyond_real_p99": 0.01, "heldout/rare_token_mass": 0.01, "h
 
 
 def study(conditions: dict[str, dict], rises: dict[str, float], noise: float = 0.01, seeds=SEEDS) -> pd.DataFrame:
-    """Tidy metrics: log perplexity rises by so much per generation, half of it under generation 0; rare tokens halve each time."""
+    """Tidy metrics: log perplexity rises per generation, half as much under generation 0; rare tokens halve."""
     random, rows = np.random.default_rng(0), []
     for condition in conditions:
         for seed in seeds:

@@ -1,4 +1,4 @@
-"""Whole studies of which the truth is known: false firm verdicts are as seldom as stated, and true large effects are found.
+"""Whole studies of which the truth is known: false firm verdicts are as seldom as stated, large effects are found.
 
 With no effect a verdict of `holds here` is false. Where every effect is the smallest worth speaking
 of, `does not` is false. Chains fail, seeds tie and counts are 0 (`tests/simulated.py`), and numbers
@@ -20,7 +20,7 @@ STUDIES = 50
 SEEDS = (2, 3, 5, 10)
 AT_MOST = 0.05
 NOT_SMALLEST = (CATASTROPHIC, DIVERGING)
-"""A rise by the smallest amount, all of it in generation 1, is no catastrophe and levels off: there "does not" is true."""
+"""A rise by the smallest amount, all of it in generation 1, is no catastrophe and levels off: "does not" is true."""
 
 
 def firm(effect: Effect, seeds: int, wrong: Verdict, leave_out: tuple[str, ...] = ()) -> Iterator[bool]:
@@ -40,7 +40,7 @@ def firm(effect: Effect, seeds: int, wrong: Verdict, leave_out: tuple[str, ...] 
 def test_of_studies_with_2_3_5_and_10_seeds_at_most_one_in_twenty_has_a_false_firm_verdict(
     effect: Effect, wrong: Verdict, leave_out: tuple[str, ...]
 ):
-    """The bound is for a rate of exactly 5 %, which one test run in a thousand exceeds; for all numbers of seeds, and for each."""
+    """The bound is one that a rate of exactly 5 % exceeds in one test run of a thousand."""
     counts = {seeds: sum(firm(effect, seeds, wrong, leave_out)) for seeds in SEEDS}
     assert sum(counts.values()) <= stats.binom.ppf(0.999, STUDIES * len(SEEDS), AT_MOST), counts
     for seeds, count in counts.items():

@@ -106,7 +106,7 @@ def test_p_is_the_level_whose_interval_just_reaches_the_bound(values: list[float
 def test_with_an_error_that_all_seeds_share_what_is_false_is_no_oftener_said_to_hold_than_stated(
     seeds: int, level: float, ratio: float
 ):
-    """The mean is 0; the shared error is `ratio` times that of the seeds. At the level of one claim, and of one in eight."""
+    """The mean is 0, the shared error `ratio` times that of the seeds. At the level of one claim, and of eight."""
     draws = 200_000
     random = np.random.default_rng([seeds, round(level * 1e6), round(ratio * 100)])
     mean = random.normal(0, 1 / math.sqrt(seeds), draws) + random.normal(0, ratio / math.sqrt(seeds), draws)

@@ -22,10 +22,10 @@ RISK = RISKS["language"]
 LEAST = 3
 """Conditions below which figure 10 says as much."""
 CAPTION = (
-    "What each condition lost from generation 0 to each seed's last one, as the logarithm of the test perplexity's rise (0.1 is "
-    "10 % more), and how much less that is than in the first condition, seed by seed, up to the last generation that both have. "
-    "Points are seeds, bars the mean with its 95 % interval (Student's) over seeds, not corrected for the number of conditions "
-    "and without the error of the test split."
+    "What each condition lost from generation 0 to each seed's last one, as the logarithm of the test perplexity's "
+    "rise (0.1 is 10 % more), and how much less that is than in the first condition, seed by seed, up to the last "
+    "generation that both have. Points are seeds, bars the mean with its 95 % interval (Student's) over seeds, not "
+    "corrected for the number of conditions and without the error of the test split."
 )
 _TITLE = "What each condition lost"
 _LOST, _SAVED = "nats a token lost", "nats a token less than {first}"
@@ -49,7 +49,7 @@ def losses(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def saved(metrics: pd.DataFrame) -> pd.DataFrame:
-    """How many nats less than the first condition each other one lost, up to the last generation that both chains have."""
+    """How many nats less than the first condition each other one lost, up to the last generation of both chains."""
     study, (first, *others) = numbers(metrics, {}), style.conditions_of(metrics)
     found = {}
     for name in others:

@@ -88,7 +88,7 @@ FIRMER = {
 
 
 def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
-    """A scorecard as text: claim, verdict, what would make it firmer, estimate with interval and unit, conditions, generations."""
+    """A scorecard as text: claim, verdict, what would make it firmer, difference, conditions, generations."""
     rows = [
         (row["claim"], row["verdict"], _firmer(row), _difference(row), row["conditions"], row.get("generations", ""))
         for row in card.to_dict("records")

@@ -18,7 +18,7 @@ def mean_error(values: NDArray[np.floating]) -> float:
 
 
 def serial_error(values: NDArray[np.floating]) -> float:
-    """Standard error of the mean of values (n,) in an order in which neighbours are alike, such as blocks of one text after another.
+    """Standard error of the mean of values (n,) whose neighbours are alike, such as a text's blocks in order.
 
     By batch means: neighbours lie in one batch, and batches are nearly independent. As independent,
     the 3,768 blocks of 64 words in WikiText-2's test split would have a third of the error: they
@@ -39,7 +39,7 @@ def share_error(share: Share, units: float | Share) -> Share:
 
 
 def quantile_error(values: NDArray[np.floating], quantile: float) -> float:
-    """Standard error of the share that truly lies beyond a quantile of values (n,), in an order in which neighbours are alike.
+    """Standard error of the share that truly lies beyond a quantile of values (n,) whose neighbours are alike.
 
     A binomial's, or that over batches where values beyond it come together.
     """
@@ -48,9 +48,10 @@ def quantile_error(values: NDArray[np.floating], quantile: float) -> float:
 
 
 def median_error(values: NDArray[np.floating]) -> float:
-    """Standard error of the median of independent values (n,), by the order statistics half the root of n to either side.
+    """Standard error of the median of independent values (n,).
 
-    Between these lies the true median in about two cases of three, whatever the distribution.
+    Half the distance of the order statistics that lie half the root of n to either side: between these
+    lies the true median in about two cases of three, whatever the distribution.
     """
     ordered, middle, arm = np.sort(values), len(values) / 2, np.sqrt(len(values)) / 2
     low = max(int(np.floor(middle - arm)), 0)

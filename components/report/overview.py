@@ -30,9 +30,10 @@ def overview(studies: Sequence[Contents]) -> list[Line]:
 
 
 def errors(studies: Sequence[Contents]) -> pd.DataFrame:
-    """As text, a row for each condition of each study: its family's error on real data at generation 0 and at the last one.
+    """As text, a row for each condition of each study: its error on real data at generation 0 and at the last one.
 
-    Both are means over the seeds that reached the condition's last generation; others stopped early and are only counted.
+    Both are means over the seeds that reached the condition's last generation. Seeds that stopped
+    early are only counted.
     """
     rows = []
     for place, study in enumerate(studies, start=1):

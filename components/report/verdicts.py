@@ -19,7 +19,7 @@ def mark(verdict: str) -> str:
 
 
 def scorecard_rows(card: pd.DataFrame | None) -> list[dict[Any, Any]]:
-    """A row per claim: what a terminal shows, its definition, its seeds, how many of them agree, and what is missing."""
+    """A row per claim: what a terminal shows, its definition, its seeds, how many agree, and what is missing."""
     if card is None:
         return []
     shown = verdicts_table(card).rename(columns={"difference (95 % interval)": "difference"})

@@ -1,4 +1,4 @@
-"""A study judged: its scorecard, its collapse profile, what its intervals do not cover, and what would decide what is open."""
+"""A study judged: its scorecard, its profile, what its intervals do not cover, what would decide what is open."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ NOT_BY_SEEDS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """Tables of a row per claim and of a row per definition of collapse; and what the intervals in them do not cover."""
+    """A table of claims, one of definitions of collapse, and what their intervals do not cover."""
 
     scorecard: pd.DataFrame
     profile: pd.DataFrame

@@ -23,7 +23,7 @@ def of_chains(study: Numbers, condition: str, values: pd.Series) -> pd.Series:
 
 
 def of_none(share: pd.Series, error: pd.Series) -> pd.Series:
-    """Standard error of a share of 0 in a set in which real data has the share `share` with the standard error `error`; by seed.
+    """Standard error, by seed, of a share of 0 in a set in which real data has `share` with the standard error `error`.
 
     That error says how many independent units such a set has, whatever is bound together in it (the
     tokens of one block).
@@ -35,7 +35,7 @@ def of_none(share: pd.Series, error: pd.Series) -> pd.Series:
 def of_ratio(
     value: pd.Series, error: pd.Series, reference: pd.Series, of_reference: pd.Series
 ) -> tuple[pd.Series, pd.Series]:
-    """Standard errors of value / reference, by seed: one part from the value's error, one from the reference's (delta method)."""
+    """Standard errors of value / reference, by seed: from the value's error and the reference's (delta method)."""
     return error / reference, value * of_reference / reference**2
 
 

@@ -55,7 +55,7 @@ class Numbers:
         return self._lasts[conditions]
 
     def at(self, condition: str, metric: str, generation: Generation | None = None) -> pd.Series:
-        """The metric by seed: in each seed's last generation, in one generation, or each seed's own; nan where it is missing."""
+        """The metric by seed: in each seed's last generation, in one, or in each seed's own; nan if missing."""
         wanted = self.last(condition) if generation is None or isinstance(generation, int) else generation
         chains, column = self._chains.get(condition, _NONE), self._columns.get(metric)
         found = [
@@ -127,7 +127,7 @@ class Numbers:
         return found
 
     def without_number(self, differences: pd.Series, sources: Sequence[Source]) -> list[str]:
-        """A sentence for each seed that has the generations but no number, and why: of `sources` what is missing or 0."""
+        """A sentence for each seed that has the generations but no number: what of `sources` is missing or 0."""
         unmeasured = dict.fromkeys(metric for _, metric, _ in sources if metric not in self._columns)
         if unmeasured:
             return [f"not measured in this study: {', '.join(unmeasured)}"]
@@ -181,7 +181,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class _Chains:
-    """One condition's chains. `ends`: by seed, its last generation. `values`: (generations, seeds, metrics), nan where missing."""
+    """One condition's chains. `ends`: the last generation by seed. `values`: (generations, seeds, metrics)."""
 
     ends: Mapping[int, int]
     values: np.ndarray

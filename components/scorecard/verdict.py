@@ -214,7 +214,7 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def seeds_needed(found: Estimate, claims: int) -> tuple[int | None, Open]:
-    """How many seeds would decide, in four studies of five, if mean and errors are what they were here; else why none would.
+    """How many seeds would decide, in four studies of five, if mean and errors stay as they are; else why none would.
 
     At the level of the strictest of `claims` tests. None with one seed, where seeds agree exactly
     and no error is known, and where even a thousand would not do: because of the error that all

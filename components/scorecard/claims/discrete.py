@@ -91,12 +91,15 @@ def _of_one(study: Numbers, name: str, truth: np.ndarray) -> Iterator[Claim]:
 
 
 def _long_enough(last: pd.Series, rows: int, expected: float) -> pd.Series:
-    """The last generation by seed, of those seeds that came far enough for nearly all of their chains to be absorbed."""
+    """The last generation by seed, of the seeds that came far enough for nearly all chains to be absorbed."""
     return last[last + 1 >= ENOUGH_TIMES * expected] if rows >= ENOUGH_ROWS else last[:0]
 
 
 def _absorption_time(study: Numbers, name: str, last: pd.Series) -> pd.Series:
-    """Mean number of fits until one outcome is left, by seed: the real data is not absorbed; then a fit per generation."""
+    """Mean number of fits until one outcome is left, by seed.
+
+    The real data counts as one generation that is not absorbed; then there is a fit per generation.
+    """
     absorbed = study.of(name, ABSORBED)
     return pd.Series(
         {seed: 1 + (1 - absorbed[seed].loc[:end]).sum(skipna=False) for seed, end in last.items()}, dtype=float

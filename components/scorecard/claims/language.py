@@ -86,8 +86,8 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         study,
         "Text appears that generation 0 would hardly have written",
         [name],
-        f"share of the last generation's samples beyond the {BEYOND:.0%} quantile of the real test text, both under generation 0, "
-        f"minus the {1 - BEYOND:.0%} that real text has there",
+        f"share of the last generation's samples beyond the {BEYOND:.0%} quantile of the real test text, both under "
+        f"generation 0, minus the {1 - BEYOND:.0%} that real text has there",
         "share of the samples",
         (1 - BEYOND) / 10,
         tail.values,
@@ -101,7 +101,8 @@ def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
         study,
         "The tail goes before the bulk",
         [name],
-        "share of the mass of rare tokens of held-out real text that generation 1 lacks, minus the same share of the entropy",
+        "share of the mass of rare tokens of held-out real text that generation 1 lacks, minus the same share of the "
+        "entropy",
         "share",
         ONE_PER_CENT,
         first.values,

@@ -45,8 +45,9 @@ def rises_of_pairs(
 ) -> Iterator[Claim]:
     """That the second condition's risk rises more (`sign` 1) or less (-1) than the first's, of each pair.
 
-    Each seed's rises go to the last generation that both of its chains have. `text` says the claim of the second condition's
-    settings; `missing` what the study would have to have where it has no pair.
+    Each seed's rises go to the last generation that both of its chains have. `text` says the claim
+    of the second condition's settings; `missing` what the study would have to have where it has no
+    pair.
     """
     if not pairs:
         yield Claim(text(None), missing, definition, unit, smallest)

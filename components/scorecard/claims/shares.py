@@ -69,7 +69,7 @@ def lost_of_real(study: Numbers, condition: str, measure: str, generation: Gener
 
 
 def beyond_real(study: Numbers, condition: str, measure: str, real: float) -> Share:
-    """The share of each seed's last samples beyond a quantile of held-out real data, minus the share `real` that this has.
+    """The share of each seed's last samples beyond a quantile of held-out real data, minus `real`, that data's own.
 
     Both errors count: how many samples there are, and how well the quantile is known.
     """

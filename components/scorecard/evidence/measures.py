@@ -138,7 +138,8 @@ def of_sample_sizes(study: Numbers, metric: str) -> Asked:
             study,
             "",
             alike if several else [name],
-            f"exponent of {metric} over the sample's size, last generation's minus generation 0's: more data helps less",
+            f"exponent of {metric} over the sample's size, last generation's minus generation 0's: more data helps "
+            "less",
             "exponent",
             FLATTER,
             after - before,

@@ -127,6 +127,7 @@ class Recorder:
                 figures=Path(folder) / "figures",
                 report=report,
                 summary=summary,
+                description=judged.description() if judged else "",
             )
         say(f"Browse it with `make ui`: {tracking.address(self.study)}")
 
@@ -139,6 +140,10 @@ class Recorder:
 def _print_judgement(judged: Judgement) -> None:
     print_table("Scorecard", verdicts_table(judged.scorecard))
     print_table("Collapse profile", profile_table(judged.profile))
+    if missing := judged.missing():
+        say(f"Missing: {'; '.join(missing)}.")
+    if judged.conditional_on:
+        say(judged.conditional_on)
     if note := judged.power_note():
         say(note)
 

@@ -22,16 +22,15 @@ from components.families.language.family import LanguageFamily
 from components.figures import CAPTIONS, save_all
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
-from components.measures.tails import share_beyond
 from components.recursion.records import Generation
-from components.scorecard import Judgement, judge, language_claims, language_evidence, numbers
-from components.scorecard.claims import TAIL
+from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
+from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import Plan, make_plan, print_plan
-from pipelines.scores import TIDY, read_scores, under_generation_0
+from pipelines.scores import beside_real_text, losses_on_test, read_scores
 from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
 
 SHOWN_PROMPTS = 8
@@ -105,8 +104,8 @@ def _run(
             CAPTIONS,
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
             zero_shot,
-            lambda: _tails(scores()),
-            lambda metrics: _judged(metrics, finished),
+            lambda: beside_real_text(scores()),
+            lambda metrics: _judged(settings, plan, metrics, scores()),
         )
     if failed:
         raise failed
@@ -135,20 +134,16 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
         cluster.run_groups(missing, crew, recorder.watch)
 
 
-def _tails(scores: pd.DataFrame) -> pd.DataFrame:
-    """Tidy numbers: each generation's share of samples beyond what real text has under the same generation 0."""
-    rows = []
-    for chain in under_generation_0(scores):
-        real = chain.real["perplexity"].to_numpy()
-        for generation, written in chain.written.items():
-            beyond = share_beyond(written["perplexity"].to_numpy(), real)
-            rows.append((chain.condition, chain.seed, generation, TAIL, beyond))
-    return pd.DataFrame(rows, columns=TIDY)
-
-
-def _judged(metrics: pd.DataFrame, generations: Sequence[Generation]) -> Judgement:
-    settings = {one.chain.condition: one.chain.settings for one in generations}  # its chains differ in the seed alone
-    study = numbers(metrics, settings)
+def _judged(settings: RecursionSettings, plan: Plan, metrics: pd.DataFrame, scores: pd.DataFrame) -> Judgement:
+    chains = [work.chain for work in plan.chains]
+    study = numbers(
+        metrics,
+        {chain.condition: chain.settings for chain in chains},  # its chains differ in the seed alone
+        settings.seeds,
+        settings.generations,
+        losses_on_test(scores, "loss"),
+        conditional_on(facts_of(chains, test_error=True)),
+    )
     return judge(study, language_claims(study), language_evidence(study))
 
 

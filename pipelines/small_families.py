@@ -16,9 +16,10 @@ from components.recursion.loop import make_chain, stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
-from components.scorecard import Judgement, Numbers, numbers
+from components.scorecard import HeldOut, Judgement, Numbers, conditional_on, numbers
 from components.store import Store
 from components.terminal import StudyProgress, chain_fields, chain_name, say
+from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.study import PROJECT, closing, remembered, study_identity, study_name, told
 
@@ -64,6 +65,7 @@ def run_study(
     artifacts: Artifacts = lambda generation: {},
     gpu: bool = False,
     derived: Callable[[Sequence[Generation]], pd.DataFrame] = lambda generations: pd.DataFrame(),
+    held_out: Callable[[Sequence[Generation]], HeldOut] = lambda generations: {},
 ) -> None:
     """Record what the store has, compute what it lacks, draw it.
 
@@ -75,6 +77,7 @@ def run_study(
         artifacts: a generation's own files for MLflow, by name.
         gpu: whether a chain takes a GPU where the cluster has some.
         derived: tidy numbers that take several phases of the finished generations together.
+        held_out: the loss of the finished generations' models on each row of a test split (`Numbers.held_out`).
 
     Raises:
         BadInput: MLflow or the cluster cannot be reached.
@@ -102,7 +105,7 @@ def run_study(
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
                 status: tracking.Status = "FAILED" if failed else "FINISHED"
-                finished, of = recorder.in_order(), {work.chain.condition: work.chain.settings for work in chains}
+                finished = recorder.in_order()
                 recorder.close(
                     title,
                     settings.model_dump(mode="json"),
@@ -111,10 +114,19 @@ def run_study(
                     draw,
                     captions,
                     derived=lambda: derived(finished),
-                    judge=lambda metrics: judge(numbers(metrics, of)),
+                    judge=lambda metrics: judge(_numbers(settings, chains, metrics, held_out(finished))),
                 )
             if failed:
                 raise cluster.Failed({names[name]: error for name, error in failed.errors.items()})
+
+
+def _numbers(
+    settings: StudySettings, chains: Sequence[ChainWork[Any]], metrics: pd.DataFrame, held_out: HeldOut
+) -> Numbers:
+    of_condition = {work.chain.condition: work.chain.settings for work in chains}  # its chains differ in the seed alone
+    drawn = chains[0].family.in_memory  # these families draw from a known distribution
+    facts = facts_of([work.chain for work in chains], drawn=drawn, test_error=bool(held_out))
+    return numbers(metrics, of_condition, settings.seeds, settings.generations, held_out, conditional_on(facts))
 
 
 def _compute(

@@ -16,15 +16,16 @@ from components.families.device import precision
 from components.families.vae import images
 from components.families.vae import model as vae
 from components.families.vae.family import VaeFamily
-from components.families.vae.reference import beside_real, mean_image_loss
+from components.families.vae.reference import beside_real, mean_image_losses
 from components.families.vae.training import Recipe
 from components.figures import vae as figures
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
-from components.scorecard import judge, vae_claims, vae_evidence
+from components.scorecard import HeldOut, judge, vae_claims, vae_evidence
+from components.scorecard.evidence.vae import MEAN_IMAGE
 from components.store import Phase, Store
-from pipelines.scores import TIDY, read_scores, under_generation_0
+from pipelines.scores import TIDY, losses_on_test, read_scores, under_generation_0
 from pipelines.small_families import Expected, make_chains, print_plan, run_study
 from pipelines.study import run_command
 
@@ -60,6 +61,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
         derived=partial(_derived, family=chains[0].family),
+        held_out=partial(_held_out, family=chains[0].family),
     )
 
 
@@ -114,14 +116,21 @@ def _recorded(chains: Sequence[ChainWork[VaeFamily]], store: Store) -> list[tupl
 
 def _derived(generations: Sequence[Generation], family: VaeFamily) -> pd.DataFrame:
     """Tidy numbers: every generation's images beside the real ones, and what the mean real image would do."""
-    nothing = {"test/negative_elbo_of_the_mean_image": mean_image_loss(family.real["train"], family.real["test"])}
+    lost = mean_image_losses(family.real["train"], family.real["test"])
     rows = [
         (chain.condition, chain.seed, index, metric, value)
         for chain in under_generation_0(read_scores(generations))
-        for index, numbers in beside_real(chain.real, chain.written)
-        for metric, value in (numbers | nothing).items()
+        for index, numbers in beside_real(chain.real, chain.held_out, chain.written)
+        for metric, value in (numbers | {MEAN_IMAGE: float(lost.mean())}).items()
     ]
     return pd.DataFrame(rows, columns=TIDY)
+
+
+def _held_out(generations: Sequence[Generation], family: VaeFamily) -> HeldOut:
+    """The loss on each test image: every model's, and that of a model of the mean image, under its metric's name."""
+    lost = mean_image_losses(family.real["train"], family.real["test"])
+    of_mean = {(MEAN_IMAGE, generation.chain.seed, 0): lost for generation in generations}
+    return {**losses_on_test(read_scores(generations, ["set", "row", "negative_elbo"]), "negative_elbo"), **of_mean}
 
 
 if __name__ == "__main__":

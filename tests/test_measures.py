@@ -22,7 +22,7 @@ from components.measures.diversity import (
     vocabulary_coverage,
 )
 from components.measures.estimate import share_in_blocks
-from components.measures.modes import distinct_modes, find_modes
+from components.measures.modes import distinct_modes, distinct_modes_error, find_modes
 from components.measures.spread import QUANTILES, spread
 from components.measures.tails import rare_token_mass
 
@@ -290,6 +290,15 @@ def test_modes_that_entangle_are_told_apart_no_longer() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_the_error_of_the_number_of_modes_is_that_of_many_sets() -> None:
+    random = np.random.default_rng(0)
+    modes = find_modes(balls(CORNERS, 50), 4)
+    sets = [random.normal(0, 1, (200, 2)) * 3 for _ in range(300)]
+    errors = np.mean([distinct_modes_error(points, modes) for points in sets])
+    assert errors == pytest.approx(np.std([distinct_modes(points, modes) for points in sets]), rel=0.15)
+    assert np.isnan(distinct_modes_error(np.empty((0, 2)), modes))
+
+
 def test_modes_are_found_in_few_points_and_in_equal_ones_and_the_same_ones_every_time() -> None:
     assert len(find_modes(balls(CORNERS, 1), 10).centres) == 2
     assert distinct_modes(np.zeros((3, 2)), find_modes(np.zeros((5, 2)))) == pytest.approx(1)

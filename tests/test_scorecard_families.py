@@ -257,6 +257,9 @@ def collapsing(generation: float) -> dict[str, float]:
         "synthetic/distinct_modes": 1 + 8 * 0.6**generation,
         "synthetic/outer_latents": 0.05 * 0.5**generation,
         "synthetic/beyond_real_p99": 0.01 + 0.02 * generation,
+        "heldout/distinct_modes": 9,
+        "heldout/outer_latents": 0.05,
+        "heldout/beyond_real_p99": 0.01,
     }
 
 

@@ -361,6 +361,18 @@ def test_closing_ends_every_run_and_keeps_tables_figures_and_report(
     assert [(point.step, point.value) for point in history] == [(0, 40.0)]
 
 
+def test_a_description_is_the_note_of_the_study_as_plain_text(project: Path) -> None:
+    """The UI shows notes as Markdown: what a condition is called must not become a link, a picture or HTML."""
+    study = make_study(project)
+    close_study(
+        study, "FINISHED", description="Missing: [a](http://b) <img src=c> seed 1.\n\nAll seeds share one test split."
+    )
+    note = study.tracking.client.get_run(study.run_id).data.tags["mlflow.note.content"]
+    assert note.endswith("\n\nAll seeds share one test split.")
+    assert "<img" not in note
+    assert "[a](" not in note
+
+
 def test_settings_of_any_number_and_length_become_parameters_of_the_study(project: Path) -> None:
     tracking = connect(TrackingSettings(), "recursion", project)
     settings = {"many": {f"field {i}": i for i in range(250)}, "long": "x" * 10_000, "none": None, "list": [1, 2]}

@@ -18,8 +18,9 @@ from components.config.errors import BadInput
 from components.config.small_families import ImagesSettings
 from components.families.vae import images, model
 from components.families.vae.family import VaeFamily, _of_images, _scores, contact_sheet
-from components.families.vae.reference import beside_real, mean_image_loss
+from components.families.vae.reference import beside_real, mean_image_losses
 from components.families.vae.training import Recipe, Rows, draw, train
+from components.measures.errors import share_error
 from components.recursion.family import GuardFailure
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.records import Generation
@@ -380,11 +381,9 @@ def test_the_mean_images_loss_is_torchs_cross_entropy_of_it():
     train, test = (np.random.default_rng(seed).integers(0, 256, (30, 4, 4), np.uint8) for seed in (0, 1))
     mean = torch.from_numpy(train.mean(axis=0) / 255)
     pixels = torch.from_numpy(test / 255)
-    expected = (
-        nn.functional.binary_cross_entropy(mean.expand_as(pixels), pixels, reduction="none").sum(dim=(1, 2)).mean()
-    )
-    assert mean_image_loss(train, test) == pytest.approx(float(expected))
-    assert np.isfinite(mean_image_loss(train * 0, test))
+    expected = nn.functional.binary_cross_entropy(mean.expand_as(pixels), pixels, reduction="none").sum(dim=(1, 2))
+    np.testing.assert_allclose(mean_image_losses(train, test), expected.numpy())
+    assert np.isfinite(mean_image_losses(train * 0, test)).all()
 
 
 def test_images_of_a_generation_are_held_against_the_real_ones_under_generation_0():
@@ -394,12 +393,42 @@ def test_images_of_a_generation_are_held_against_the_real_ones_under_generation_
     def scored(latents: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
         return pd.DataFrame({"latents": list(latents), "negative_elbo": losses})
 
-    real = scored(corners, np.linspace(0, 1, 400))
+    real, held_out = scored(corners, np.linspace(0, 0.5, 400)), scored(corners[::4], np.linspace(0, 1, 100))
     same, collapsed = scored(corners, np.linspace(0, 1, 400)), scored(corners * 0 + 0.5, np.full(400, 2.0))
-    found = dict(beside_real(real, {0: same, 3: collapsed}))
+    found = dict(beside_real(real, held_out, {0: same, 3: collapsed}))
     assert found[0]["synthetic/distinct_modes"] == pytest.approx(10, abs=0.1)
     assert found[3]["synthetic/distinct_modes"] == pytest.approx(1, abs=0.1)
     assert found[0]["synthetic/outer_latents"] == pytest.approx(0.1, abs=0.01)
     assert found[3]["synthetic/outer_latents"] == 0
-    assert found[0]["synthetic/beyond_real_p99"] == pytest.approx(0.01, abs=0.003)
+    assert found[0]["synthetic/beyond_real_p99"] == pytest.approx(
+        0.01, abs=0.003
+    )  # half lies beyond the training images
     assert found[3]["synthetic/beyond_real_p99"] == 1
+    for generation in (0, 3):
+        assert found[generation]["heldout/distinct_modes"] == pytest.approx(10, abs=0.1)
+        assert found[generation]["heldout/outer_latents"] == pytest.approx(0.1, abs=0.05)
+        assert found[generation]["heldout/beyond_real_p99"] == 0.01
+        assert found[generation]["heldout/beyond_real_p99_error"] == pytest.approx(np.sqrt(0.01 * 0.99 / 100))
+    assert found[3]["synthetic/outer_latents_error"] == share_error(0.0, 400)
+
+
+def test_images_and_held_out_images_are_told_apart_in_sets_of_one_size():
+    """Fewer points tell fewer modes apart: of the same images it is the same number."""
+    latents = np.random.default_rng(0).normal(0, 1, (2000, 4))
+    scored = pd.DataFrame({"latents": list(latents), "negative_elbo": np.arange(2000.0)})
+    few = scored.iloc[np.linspace(0, 1999, 60).astype(int)]
+    ((_, found),) = beside_real(scored, few, {0: scored})
+    assert found["synthetic/distinct_modes"] == pytest.approx(found["heldout/distinct_modes"])
+    assert found["synthetic/distinct_modes_error"] == pytest.approx(found["heldout/distinct_modes_error"])
+
+
+def test_the_error_of_the_latents_spread_is_that_of_many_sets():
+    random = np.random.default_rng(0)
+    real = pd.DataFrame({"latents": list(random.normal(0, 1, (50, 3))), "negative_elbo": np.arange(50.0)})
+    sets = random.normal(0, 1, (200, 300, 3)) * random.uniform(0.5, 2, (200, 300, 1))
+    found = [
+        dict(beside_real(real, real, {0: pd.DataFrame({"latents": list(one), "negative_elbo": np.zeros(300)})}))[0]
+        for one in sets[:5]
+    ]
+    errors = np.mean([one["synthetic/latent_spread_error"] for one in found])
+    assert errors == pytest.approx(sets.std(axis=(1, 2)).std(), rel=0.2)

@@ -6,6 +6,7 @@ What is lost is the logarithm of the last generation's test perplexity over gene
 
 import math
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -13,15 +14,18 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from components.figures import style
-from components.scorecard.verdict import above_nought
+from components.measures.risk import RISKS
+from components.scorecard.numbers import numbers
+from components.scorecard.verdict import above_zero
 
-METRIC = "test/perplexity"
+RISK = RISKS["language"]
 LEAST = 3
 """Conditions below which figure 10 says as much."""
 CAPTION = (
-    "What each condition lost from generation 0 to the last one, as the logarithm of the test perplexity's rise (0.1 is "
-    "10 % more), and how much less that is than in the first condition, seed by seed. Points are seeds, bars the mean with "
-    "its 95 % interval (Student's) over seeds, not corrected for the number of conditions."
+    "What each condition lost from generation 0 to each seed's last one, as the logarithm of the test perplexity's "
+    "rise (0.1 is 10 % more), and how much less that is than in the first condition, seed by seed, up to the last "
+    "generation that both have. Points are seeds, bars the mean with its 95 % interval (Student's) over seeds, not "
+    "corrected for the number of conditions and without the error of the test split."
 )
 _TITLE = "What each condition lost"
 _LOST, _SAVED = "nats a token lost", "nats a token less than {first}"
@@ -30,21 +34,28 @@ _INCH_A_ROW = 0.36
 
 def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     """From tidy metrics (condition, seed, generation, metric, value) of three conditions or more that hold `test/perplexity`."""
-    lost = losses(metrics)
-    first = str(lost.columns[0])
-    saved = lost.drop(columns=first).rsub(lost[first], axis=0)
-    panels = [(lost, _LOST), (saved, _SAVED.format(first=first))]
+    lost, less = (table.where(np.isfinite(table)) for table in (losses(metrics), saved(metrics)))
+    panels = [(lost, _LOST), (less, _SAVED.format(first=lost.columns[0]))]
     return _matplotlib(panels), _plotly(panels)
 
 
 def losses(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Nats lost from generation 0 to the last generation that all chains have: a row a seed, a column a condition."""
-    table = metrics[metrics["metric"] == METRIC].pivot_table(
-        index="generation", columns=["condition", "seed"], values="value", sort=False
-    )
-    whole = table.dropna()
-    change: pd.Series = (whole.loc[whole.index.max()] / whole.loc[0]).map(math.log)
-    return change.unstack("condition")[style.conditions_of(metrics)]
+    """Nats lost from generation 0 to each seed's last generation: a row per seed, a column per condition.
+
+    Infinite where a perplexity is; nan where a chain has no generation after 0.
+    """
+    study = numbers(metrics, {})
+    return pd.DataFrame({name: study.rise(name, RISK) for name in style.conditions_of(metrics)})
+
+
+def saved(metrics: pd.DataFrame) -> pd.DataFrame:
+    """How many nats less than the first condition each other one lost, up to the last generation of both chains."""
+    study, (first, *others) = numbers(metrics, {}), style.conditions_of(metrics)
+    found = {}
+    for name in others:
+        last = study.last(first, name)
+        found[name] = study.rise(first, RISK, last) - study.rise(name, RISK, last)
+    return pd.DataFrame(found)
 
 
 def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
@@ -60,8 +71,10 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
         for condition in table.columns:
             height = heights[condition]
             values = table[condition].dropna()
-            found = above_nought(values.to_list(), 0.0)
-            arms = None if len(values) < 2 else [[found.mean - found.low], [found.high - found.mean]]
+            if values.empty:
+                continue
+            found = above_zero(values.to_list(), 0.0)
+            arms = None if math.isnan(found.low) else [[found.mean - found.low], [found.high - found.mean]]
             colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
             axes.plot(values, [height] * len(values), "o", color=colour, alpha=0.45, markersize=5, clip_on=False)
             axes.errorbar(
@@ -80,7 +93,8 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for place, (table, x) in enumerate(panels):
         colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
-        found = {str(name): above_nought(table[name].dropna().to_list(), 0.0) for name in table.columns}
+        some = [name for name in table.columns if table[name].notna().any()]
+        found = {str(name): above_zero(table[name].dropna().to_list(), 0.0) for name in some}
         points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
         names = [style.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(

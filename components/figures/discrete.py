@@ -38,11 +38,11 @@ def closing_table(metrics: pd.DataFrame, settings: DiscreteSettings, truths: Tru
     are not, at least that.
     """
     wide = by_generation(metrics)
-    last = int(wide["generation"].max())
     rows = []
     for condition in style.conditions_of(wide):
         part = wide[wide["condition"] == condition].set_index("generation")
         drifts, truth = _drifts(condition, settings), truths[condition]
+        last = int(part.index.max())  # the condition's own: its chains may have stopped early
         size = settings.conditions[condition].sample_size
         expected = theory.heterozygosity(truth, size, last)
         numbers = part.to_dict("index")

@@ -43,7 +43,12 @@ def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
         axes = figure.add_subplot(rows, columns, place + 1)
         mean = summary[summary["condition"] == condition]
         under_it = place + columns >= len(conditions)
-        style.dress(axes, _panel_title(mean), _X if under_it else None, _Y if place % columns == 0 else None)
+        style.dress(
+            axes,
+            _panel_title(runs[runs["condition"] == condition]),
+            _X if under_it else None,
+            _Y if place % columns == 0 else None,
+        )
         style.generation_axis(axes, int(runs["generation"].max()))
         if logarithmic:
             style.log_axis(axes, "y", low, high)
@@ -75,7 +80,7 @@ def _plotly(runs: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
     conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
-    titles = [style.literal(_panel_title(summary[summary["condition"] == condition])) for condition in conditions]
+    titles = [style.literal(_panel_title(runs[runs["condition"] == condition])) for condition in conditions]
     figure = make_subplots(rows, columns, shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.04)
     for place, condition in enumerate(conditions):
         row, column = divmod(place, columns)
@@ -119,12 +124,12 @@ def _range(runs: pd.DataFrame, summary: pd.DataFrame) -> tuple[bool, float, floa
     return False, bottom - room, top + room
 
 
-def _panel_title(mean: pd.DataFrame) -> str:
-    """The condition, and its first and last mean in numbers."""
-    condition, first, last = mean["condition"].iloc[0], mean.iloc[0], mean.iloc[-1]
-    if len(mean) == 1:
-        return f"{condition}: {style.short(first['mean'])}"
-    return f"{condition}: {style.short(first['mean'])} → {style.short(last['mean'])}"
+def _panel_title(runs: pd.DataFrame) -> str:
+    """The condition, and in numbers its first and last mean over the seeds that reached the last generation."""
+    condition, first, last = runs["condition"].iloc[0], runs["generation"].min(), runs["generation"].max()
+    whole = runs[runs["seed"].isin(runs.loc[runs["generation"] == last, "seed"])]
+    means = [float(whole.loc[whole["generation"] == one, "value"].mean()) for one in sorted({first, last})]
+    return f"{condition}: {' → '.join(map(style.short, means))}"
 
 
 def _note(summary: pd.DataFrame) -> str:

@@ -34,8 +34,8 @@ LEAST_DENSITY = 1e-5
 def closing_table(metrics: pd.DataFrame, settings: GaussianSettings) -> pd.DataFrame:
     """A row for each condition and some of its generations: W2^2 beside theory, the median deviation, Var(X^n)."""
     wide = _over_seeds(metrics)
-    last = int(wide["generation"].max())
-    wide = wide[wide["generation"].isin([*TABLE_GENERATIONS, last])]
+    last = wide.groupby("condition")["generation"].transform("max")  # its chains may have stopped early
+    wide = wide[wide["generation"].isin(TABLE_GENERATIONS) | (wide["generation"] == last)]
     rows = []
     for row in wide.to_dict("records"):
         condition, index = settings.conditions[row["condition"]], int(row["generation"])
@@ -78,7 +78,9 @@ def save_all(
 def _over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, whose batches are equally big; the standard error is that of all of them together."""
     wide = by_generation(metrics)
-    wide["wasserstein2_squared/standard_error"] /= np.sqrt(metrics["seed"].nunique())
+    seeds = metrics.groupby(["condition", "generation"])["seed"].nunique()
+    behind = pd.MultiIndex.from_frame(wide[["condition", "generation"]]).map(seeds.to_dict())
+    wide["wasserstein2_squared/standard_error"] /= np.sqrt(behind)
     return wide
 
 

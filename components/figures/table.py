@@ -78,22 +78,39 @@ def _in_order(frame: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
     return order.drop(columns="_place").reset_index(drop=True)
 
 
+FIRMER = {
+    "one seed": "seeds=3 or more",
+    "test split": "a larger test split, not more seeds",
+    "threshold": "not by more seeds",
+    "tie": "not known: the seeds agree exactly",
+}
+"""What would make an open verdict firm, by what keeps it open."""
+
+
 def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
-    """A scorecard as text: claim, verdict, seeds for a firmer one, estimate with its interval and unit, conditions."""
+    """A scorecard as text: claim, verdict, what would make it firmer, difference, conditions, generations."""
     rows = [
-        (row["claim"], row["verdict"], _firmer(row), _difference(row), row["conditions"])
+        (row["claim"], row["verdict"], _firmer(row), _difference(row), row["conditions"], row.get("generations", ""))
         for row in card.to_dict("records")
     ]
-    return pd.DataFrame(rows, columns=["claim", "verdict", "firmer", "difference (95 % interval)", "conditions"])
+    columns = ["claim", "verdict", "firmer", "difference (95 % interval)", "conditions", "generation"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def profile_table(profile: pd.DataFrame) -> pd.DataFrame:
     """A collapse profile as text: a scorecard's columns; where a definition is not asked, why not."""
     rows = [
-        (row["definition"], row["verdict"], _firmer(row), _difference(row), row["conditions"] or row["why_not"])
+        (
+            row["definition"],
+            row["verdict"],
+            _firmer(row),
+            _difference(row),
+            row["conditions"] or row["why_not"],
+            row.get("generations", ""),
+        )
         for row in profile.to_dict("records")
     ]
-    columns = ["collapse as", "verdict", "firmer", "difference (95 % interval)", "conditions, or why not"]
+    columns = ["collapse as", "verdict", "firmer", "difference (95 % interval)", "conditions, or why not", "generation"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -107,7 +124,8 @@ def _firmer(row: Mapping[Hashable, Any]) -> str:
     """What would make an open verdict a firm one."""
     if not row["verdict"].startswith("cannot tell"):
         return ""
-    if row["seeds"] == 1:
-        return "seeds=3 or more"
     needed = float(row["seeds_needed"])
-    return "not by more seeds" if math.isnan(needed) else f"about {needed:.0f} seeds would tell"
+    if not math.isnan(needed):
+        return f"about {needed:.0f} seeds would tell"
+    because = "one seed" if row["seeds"] == 1 else row.get("open_because") or "threshold"
+    return FIRMER.get(because, FIRMER["threshold"])

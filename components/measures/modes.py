@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax, xlogy
 from sklearn.cluster import KMeans
 
+from components.measures.errors import mean_error
+
 MODES = 10
 """Of real data whose modes nobody has counted: as many as there are digits."""
 
@@ -40,10 +42,23 @@ def distinct_modes(points: NDArray[np.floating], modes: Modes) -> float:
     come to lie between modes (they entangle), and as modes lose their points (they disappear). It is the Inception Score
     (Salimans et al. 2016, arXiv 1606.03498) with modes that were found in the place of classes that were labelled.
     """
+    return float(np.exp(_information(points, modes).mean())) if len(points) else float("nan")
+
+
+def distinct_modes_error(points: NDArray[np.floating], modes: Modes) -> float:
+    """Standard error of `distinct_modes` over independent points (n, d); nan without points.
+
+    By the delta method: to first order the information is a mean over points.
+    """
     if not len(points):
         return float("nan")
+    information = _information(points, modes)
+    return float(np.exp(information.mean())) * mean_error(information)
+
+
+def _information(points: NDArray[np.floating], modes: Modes) -> NDArray[np.float64]:
+    """By point, (n,), the divergence of its modes' probabilities from those of all points together, in nats."""
     squared = ((points[:, None] - modes.centres) ** 2).sum(axis=-1)
     likely = softmax(-squared / (2 * modes.variance), axis=1)
     together = likely.mean(axis=0)
-    information = xlogy(likely, likely).sum(axis=1).mean() - xlogy(together, together).sum()
-    return float(np.exp(information))
+    return np.asarray(xlogy(likely, likely).sum(axis=1) - xlogy(likely, together).sum(axis=1))

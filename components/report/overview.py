@@ -25,27 +25,35 @@ class Line:
 
 
 def overview(studies: Sequence[Contents]) -> list[Line]:
-    """A line a study."""
+    """A line per study."""
     return [_line(study) for study in studies]
 
 
 def errors(studies: Sequence[Contents]) -> pd.DataFrame:
-    """As text, a row for each condition of each study: its family's error on real data at generation 0 and at the last one."""
+    """As text, a row for each condition of each study: its error on real data at generation 0 and at the last one.
+
+    Both are means over the seeds that reached the condition's last generation. Seeds that stopped
+    early are only counted.
+    """
     rows = []
     for place, study in enumerate(studies, start=1):
         if study.metrics is None or study.run is None:
             continue
         measure = RISKS[study.run.family]
-        found = over_seeds(study.metrics, measure.metric)
+        found = study.metrics[study.metrics["metric"] == measure.metric].dropna(subset="value")
         for condition in conditions_of(found):
             of_one = found[found["condition"] == condition]
-            first, last = of_one.iloc[0], of_one.iloc[-1]  # every chain begins with generation 0
+            seeds, end = of_one["seed"].nunique(), of_one["generation"].max()
+            whole = of_one[of_one["seed"].isin(of_one.loc[of_one["generation"] == end, "seed"])]
+            means = over_seeds(whole, measure.metric)
+            first, last = means.iloc[0], means.iloc[-1]  # every chain begins with generation 0
+            reached = int(last["seeds"])
             rows.append(
                 {
                     "study": str(place),
                     "condition": condition,
                     "measure": measure.name,
-                    "seeds": str(int(last["seeds"])),
+                    "seeds": str(reached) if reached == seeds else f"{reached} of {seeds}",
                     "generation 0": float(first["mean"]),
                     "last generation": str(int(last["generation"])),
                     "there": float(last["mean"]),

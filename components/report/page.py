@@ -24,7 +24,7 @@ from components.report.machine import energy, machine, versions
 from components.report.not_run import NotRun, not_run, not_run_of_sweep
 from components.report.samples import by_prompt
 from components.report.settings import settings_of
-from components.report.verdicts import mark, profile_rows, scorecard_rows
+from components.report.verdicts import conditional_on, mark, profile_rows, scorecard_rows
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATES = {
@@ -113,6 +113,7 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "gaps": [*([STATES[run.status]] if run and run.status in STATES else []), *study.gaps],
         "verdicts": scorecard_rows(study.scorecard),
         "profile": profile_rows(study.profile),
+        "conditional_on": conditional_on(study.scorecard, study.profile),
         "sentences": study.sentences,
         "columns": list(study.table.columns),
         "rows": study.table.to_numpy().tolist(),

@@ -8,7 +8,9 @@ from components.figures.table import verdicts_table
 
 MARKS = {"holds here": "holds", "does not": "fails", "cannot tell": "open"}
 """How a verdict begins, and how it is marked."""
-PROFILE = ("definition", "meaning", "source", "addressed_by", "conditions", "verdict", "why_not")
+PROFILE = (
+    "definition", "meaning", "source", "addressed_by", "conditions", "generations", "missing", "verdict", "why_not",
+)  # fmt: skip
 
 
 def mark(verdict: str) -> str:
@@ -17,11 +19,18 @@ def mark(verdict: str) -> str:
 
 
 def scorecard_rows(card: pd.DataFrame | None) -> list[dict[Any, Any]]:
-    """A row a claim: the columns that a terminal shows, its definition, its seeds and how many of them agree."""
+    """A row per claim: what a terminal shows, its definition, its seeds, how many agree, and what is missing."""
     if card is None:
         return []
     shown = verdicts_table(card).rename(columns={"difference (95 % interval)": "difference"})
-    return shown.assign(definition=card["definition"], seeds=card["seeds"], agree=card["agree"]).to_dict("records")
+    shown = shown.assign(definition=card["definition"], seeds=card["seeds"], agree=card["agree"])
+    return shown.assign(missing=card.get("missing", "")).to_dict("records")  # older cards do not say what is missing
+
+
+def conditional_on(*tables: pd.DataFrame | None) -> str:
+    """What the intervals of a study's tables do not cover, in words; empty where the tables do not say."""
+    said = [table["conditional_on"] for table in tables if table is not None and "conditional_on" in table]
+    return next((text for column in said for text in column if text and isinstance(text, str)), "")
 
 
 def profile_rows(profile: pd.DataFrame | None) -> list[dict[str, str]]:

@@ -1,8 +1,11 @@
 """Which of the paper's claims held in a study, and by which of the definitions of collapse its models collapsed.
 
-`numbers`: a study's numbers, to be asked. `claims`: the paper's claims as differences of them, one a seed, a file a family.
-`verdict`: from differences to `holds here`, `does not` or `cannot tell`. `card`: all claims of a study judged together, as a
-table. `profile`: the eight definitions of collapse, judged in the same way by what `evidence` a family has for each.
+`numbers`: a study's numbers, to be asked. `claims`: the paper's claims as differences of them, one
+per seed, a file per family. `noise`: the error of a seed's own counts. `verdict`: from differences
+to `holds here`, `does not` or `cannot tell`. `card`: all claims of a study judged together, as a
+table. `profile`: the eight definitions of collapse, judged in the same way by what `evidence` a
+family has for each. `conditional`: what intervals do not cover. docs/statistics.md explains it by
+an example.
 """
 
 from components.scorecard.card import NOT_ASKED, scorecard
@@ -14,6 +17,7 @@ from components.scorecard.claims import (
     mixture_claims,
     vae_claims,
 )
+from components.scorecard.conditional import Facts, conditional_on
 from components.scorecard.evidence import (
     discrete_evidence,
     gaussian_evidence,
@@ -22,16 +26,19 @@ from components.scorecard.evidence import (
     vae_evidence,
 )
 from components.scorecard.judgement import Judgement, judge
-from components.scorecard.numbers import Numbers, numbers
+from components.scorecard.numbers import HeldOut, Numbers, numbers
 from components.scorecard.profile import profile
 from components.scorecard.verdict import Verdict
 
 __all__ = [
     "NOT_ASKED",
     "Claim",
+    "Facts",
+    "HeldOut",
     "Judgement",
     "Numbers",
     "Verdict",
+    "conditional_on",
     "discrete_claims",
     "discrete_evidence",
     "gaussian_claims",

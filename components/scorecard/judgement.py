@@ -1,4 +1,4 @@
-"""A study judged: its scorecard, its collapse profile, and what would make an open verdict firm."""
+"""A study judged: its scorecard, its profile, what its intervals do not cover, what would decide what is open."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,20 +9,44 @@ from components.scorecard.card import scorecard
 from components.scorecard.claims import Claim
 from components.scorecard.numbers import Numbers
 from components.scorecard.profile import Evidence, profile
-from components.scorecard.verdict import MOST_SEEDS, Verdict
+from components.scorecard.verdict import MOST_SEEDS, Open, Verdict
+
+NOT_BY_SEEDS = {
+    Open.TEST_SPLIT: "the error of the test split is too large. A larger test split would help.",
+    Open.THRESHOLD: "the difference is too close to the threshold.",
+    Open.TIE: "the seeds agree exactly, and the sampling error of their number is not known.",
+}
+"""Why more seeds would not decide an open verdict."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Tables of a row a claim, and of a row a definition of collapse."""
+    """A table of claims, one of definitions of collapse, and what their intervals do not cover."""
 
     scorecard: pd.DataFrame
     profile: pd.DataFrame
+    conditional_on: str = ""
+
+    @property
+    def _rows(self) -> pd.DataFrame:
+        return pd.concat([self.scorecard, self.profile], ignore_index=True)
+
+    def counts(self) -> str:
+        """How many verdicts of each kind there are in both tables; empty where nothing was asked."""
+        asked = self._rows[self._rows["seeds"] > 0]
+        if asked.empty:
+            return ""
+        kinds = [f"{asked['verdict'].str.startswith(kind).sum()} {kind}" for kind in Verdict]
+        return f"{len(asked)} verdicts: {', '.join(kinds)}."
+
+    def missing(self) -> list[str]:
+        """Each chain that stopped early and each seed without a number, once."""
+        return [*dict.fromkeys(one for text in self._rows["missing"] for one in text.split("; ") if one)]
 
     def power_note(self) -> str:
-        """How many seeds would close the verdicts that are open; nothing where none is."""
-        both = pd.concat([self.scorecard, self.profile], ignore_index=True)
-        asked, open_ = both[both["seeds"] > 0], both[both["verdict"].str.startswith(Verdict.UNKNOWN)]
+        """How many seeds would decide the verdicts that are open; empty where none is."""
+        asked = self._rows[self._rows["seeds"] > 0]
+        open_ = asked[asked["verdict"].str.startswith(Verdict.UNKNOWN)]
         if open_.empty:
             return ""
         if (open_["seeds"] == 1).all():
@@ -32,20 +56,25 @@ class Judgement:
         if len(needed):
             half = int(needed.median())
             said.append(
-                f"About {needed.max()} seeds would close {_of(len(needed), len(open_))}"
+                f"About {needed.max()} seeds would decide {_of(len(needed), len(open_))}"
                 + (f", {half} half of these" if half < needed.max() and len(needed) > 1 else "")
-                + ": four times in five, if differences and their scatter are what they were here."
+                + ": in four studies of five, if differences and their scatter are what they were here."
             )
-        if further := len(open_) - len(needed):
-            said.append(
-                f"For {_of(further, len(open_))} {MOST_SEEDS:,} seeds would not do: the difference is too near to what is to be ruled out."
-            )
+        for because, why in NOT_BY_SEEDS.items():
+            if undecided := int((open_["open_because"] == because).sum()):
+                said.append(f"Even {MOST_SEEDS:,} seeds would not decide {_of(undecided, len(open_))}: {why}")
         return " ".join(said)
+
+    def description(self) -> str:
+        """The judgement in a few lines of text: what was found, what is missing, what it is conditional on."""
+        missing = [f"Missing: {'; '.join(found)}."] if (found := self.missing()) else []
+        return "\n\n".join(text for text in (self.counts(), *missing, self.conditional_on, self.power_note()) if text)
 
 
 def judge(study: Numbers, claims: Sequence[Claim], evidence: Evidence) -> Judgement:
     """Hold a study against a family's claims, and against the definitions of collapse."""
-    return Judgement(scorecard(claims), profile(study, evidence))
+    conditional_on = study.conditional_on
+    return Judgement(scorecard(claims, conditional_on), profile(study, evidence), conditional_on)
 
 
 def _of(some: int, of: int) -> str:

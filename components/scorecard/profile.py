@@ -57,7 +57,7 @@ def profile(study: Numbers, evidence: Evidence) -> pd.DataFrame:
     """
     names = study.without_real_data() or list(study.settings)
     found = [_asked(definition, evidence[definition], names) for definition in MEANINGS]
-    card = scorecard([claim for claim, _ in found])
+    card = scorecard([claim for claim, _ in found], study.conditional_on)
     table = card.rename(columns={"definition": "addressed_by", "claim": "definition"})
     table.insert(1, "meaning", list(MEANINGS.values()))
     table.insert(2, "source", SOURCE)
@@ -71,4 +71,4 @@ def _asked(definition: str, asked: Asked | str, names: list[str]) -> tuple[Claim
     for claim in claims:
         if claim.differences:
             return claim, ""
-    return replace(claims[0], conditions=""), f"needs {asked.needs}"
+    return replace(claims[0], conditions=""), "; ".join([f"needs {asked.needs}", *claims[0].missing])

@@ -128,12 +128,13 @@ def close_study(
     report: Path | None = None,
     summary: Mapping[str, float] | None = None,
     tables: Mapping[str, pandas.DataFrame] | None = None,
+    description: str = "",
 ) -> None:
     """Ends the study's run, and what still runs below it, with `status`.
 
     `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet, each of `tables` a file of its name; the
     folder `figures` becomes figures/; the page `report` becomes report.html, and what lies beside it under its name report.json;
-    `summary` the study's own metrics. May be repeated.
+    `summary` the study's own metrics; `description`, plain text, is shown above the run. May be repeated.
     Raises `TrackingUnavailable`.
     """
     client = study.tracking.client
@@ -152,6 +153,8 @@ def close_study(
             # A fixed time makes a repeated point the same point, which MLflow keeps once.
             points = [Metric(key, value, study.start_time, 0) for key, value in summary.items()]
             client.log_batch(study.run_id, metrics=points)
+        if description:
+            client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
         for below in runs_of_kind(study.tracking, BELOW[study.kind], {MLFLOW_PARENT_RUN_ID: study.run_id}):
             if below.info.status == "RUNNING":
                 client.set_terminated(below.info.run_id, status)

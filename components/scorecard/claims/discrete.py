@@ -10,9 +10,10 @@ import pandas as pd
 
 from components.families.discrete import theory
 from components.measures.risk import RISKS
-from components.scorecard.claims.claim import A_FIFTH, ONE_PER_CENT, Claim
+from components.scorecard.claims.claim import A_FIFTH, ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import keeping_real_data
-from components.scorecard.numbers import Numbers, by_seed, logarithm
+from components.scorecard.claims.shares import lost_of_chains
+from components.scorecard.numbers import Numbers, logarithm
 
 RISK = RISKS["discrete"]
 SUPPORT, HETEROZYGOSITY, ABSORBED = "support/mean", "heterozygosity/mean", "absorbed"
@@ -42,49 +43,64 @@ def has_tail(truth: np.ndarray) -> bool:
 
 
 def _of_one(study: Numbers, name: str, truth: np.ndarray) -> Iterator[Claim]:
-    rows = study.settings[name]["sample"]["rows"]
+    rows, last = study.settings[name]["sample"]["rows"], study.last(name)
     if has_tail(truth):
-        yield Claim(
+        lost = lost_of_chains(study, name, SUPPORT, 1).minus(lost_of_chains(study, name, HETEROZYGOSITY, 1))
+        yield claim_of(
+            study,
             "The tail goes before the bulk",
-            name,
+            [name],
             "share of the outcomes that can still occur which generation 1 has lost of generation 0's, minus the same share of "
             "the probability that two draws differ",
             "share",
             ONE_PER_CENT,
-            by_seed(study.share_lost(name, SUPPORT, 1) - study.share_lost(name, HETEROZYGOSITY, 1)),
+            lost.values,
+            last.clip(upper=1),
+            lost.sources,
+            noise=[lost.noise],
         )
-    yield Claim(
+    asked = last.clip(upper=max(round(rows * np.log(2)), 1))
+    fall = logarithm(study.at(name, HETEROZYGOSITY, asked) / study.at(name, HETEROZYGOSITY, 0))
+    yield claim_of(
+        study,
         "The probability that two draws differ falls at the rate of theory",
-        name,
+        [name],
         "fall of its logarithm since generation 0, divided by that of (1 - 1/M)^n, minus 1; when half of it is gone, or at the last "
         "generation",
         SHARE,
         A_FIFTH,
-        _fall_beside_theory(study.of(name, HETEROZYGOSITY), rows),
+        fall / (asked * np.log1p(-1 / rows)) - 1,
+        asked,
+        [(name, HETEROZYGOSITY, asked), (name, HETEROZYGOSITY, 0)],
         equality=True,
     )
-    yield Claim(
+    long_enough = _long_enough(last, rows, theory.absorption_time(truth, rows))
+    yield claim_of(
+        study,
         "One outcome is left, after the time that theory says",
-        name,
+        [name],
         "mean number of fits until a single outcome is left, divided by -2 M sum (1 - p) log(1 - p), minus 1; asked of samples of "
         f"{ENOUGH_ROWS} and more, in studies {ENOUGH_TIMES} times as long",
         SHARE,
         A_FIFTH,
-        _absorption_beside_theory(study.of(name, ABSORBED), rows, truth),
+        _absorption_time(study, name, long_enough) / theory.absorption_time(truth, rows) - 1,
+        long_enough,
+        [(name, ABSORBED, long_enough)],
         equality=True,
     )
 
 
-def _fall_beside_theory(heterozygosity: pd.DataFrame, rows: int) -> Mapping[int, float]:
-    if heterozygosity.empty:
-        return {}
-    asked = min(max(round(rows * np.log(2)), 1), int(heterozygosity.index[-1]))
-    fall = logarithm(heterozygosity.loc[asked] / heterozygosity.loc[0])
-    return by_seed(fall / (asked * np.log1p(-1 / rows)) - 1)
+def _long_enough(last: pd.Series, rows: int, expected: float) -> pd.Series:
+    """The last generation by seed, of the seeds that came far enough for nearly all chains to be absorbed."""
+    return last[last + 1 >= ENOUGH_TIMES * expected] if rows >= ENOUGH_ROWS else last[:0]
 
 
-def _absorption_beside_theory(absorbed: pd.DataFrame, rows: int, truth: np.ndarray) -> Mapping[int, float]:
-    expected = theory.absorption_time(truth, rows)
-    if rows < ENOUGH_ROWS or len(absorbed) < ENOUGH_TIMES * expected:
-        return {}
-    return by_seed((1 + (1 - absorbed).sum()) / expected - 1)  # the real data is not absorbed; then a fit a generation
+def _absorption_time(study: Numbers, name: str, last: pd.Series) -> pd.Series:
+    """Mean number of fits until one outcome is left, by seed.
+
+    The real data counts as one generation that is not absorbed; then there is a fit per generation.
+    """
+    absorbed = study.of(name, ABSORBED)
+    return pd.Series(
+        {seed: 1 + (1 - absorbed[seed].loc[:end]).sum(skipna=False) for seed, end in last.items()}, dtype=float
+    )

@@ -3,15 +3,16 @@
 A seed's number is taken over its batch of chains: a median of deviations, a mean of squared Wasserstein distances.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import pandas as pd
 
 from components.families.gaussian import theory
 from components.measures.risk import RISKS
-from components.scorecard.claims.claim import A_FIFTH, ONE_PER_CENT, Claim
+from components.scorecard.claims.claim import A_FIFTH, ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import Settings, keeping_real_data
-from components.scorecard.numbers import Numbers, by_seed
+from components.scorecard.numbers import Numbers, logarithm
 
 RISK = RISKS["gaussian"]
 DEVIATION = "deviation/median"
@@ -32,53 +33,71 @@ def gaussian_claims(study: Numbers) -> list[Claim]:
 
 
 def _of_one(study: Numbers, name: str, settings: Settings) -> Iterator[Claim]:
-    yield Claim(
+    last = study.last(name)
+    yield claim_of(
+        study,
         "The variance falls to nothing",
-        name,
+        [name],
         "logarithm of the median deviation, of the middle generation minus of the last one: it falls, and does not stop falling",
         "log ratio",
         ONE_PER_CENT,
-        by_seed(study.late_fall(name, DEVIATION)),
+        study.late_fall(name, DEVIATION),
+        last,
+        [(name, DEVIATION, last // 2), (name, DEVIATION, last)],
     )
-    yield Claim(
+    plain = settings["fit"]["dimensions"] == 1
+    asked = last if plain else last[:0]
+    yield claim_of(
+        study,
         "The variance falls at the rate of theory",
-        name,
+        [name],
         "fall of the logarithm of the median deviation since generation 0, divided by theory's (digamma's), minus 1",
         SHARE,
         A_FIFTH,
-        _fall_beside_theory(study, name, settings),
+        _fall_beside_theory(study, name, settings, asked),
+        asked,
+        [(name, DEVIATION, asked), (name, DEVIATION, 0)],
         equality=True,
     )
-    yield Claim(
+    asked = _where_first_order(settings, last) if plain and settings["fit"]["ddof"] == 1 else last[:0]
+    yield claim_of(
+        study,
         "The risk grows as the theorem says",
-        name,
+        [name],
         "mean squared Wasserstein-2 distance to the truth, divided by 3/2 (1/M_0 + ... + 1/M_n), minus 1; at the last "
         f"generation where that sum is at most {FIRST_ORDER}, as the theorem is of first order",
         SHARE,
         A_FIFTH,
-        _risk_beside_theory(study, name, settings),
+        study.at(name, RISK.metric, asked) / _of_theory(theory.wasserstein2_squared, settings, asked) - 1,
+        asked,
+        [(name, RISK.metric, asked)],
         equality=True,
     )
 
 
-def _fall_beside_theory(study: Numbers, name: str, settings: Settings) -> Mapping[int, float]:
-    if settings["fit"]["dimensions"] > 1:
-        return {}
-    sizes = _sizes(settings, len(study.of(name, DEVIATION)))
-    expected = np.log(theory.median_deviation(sizes, settings["fit"]["ddof"]))
-    return by_seed(study.change(name, DEVIATION) / (expected[-1] - expected[0]) - 1) if len(sizes) else {}
+def _fall_beside_theory(study: Numbers, name: str, settings: Settings, last: pd.Series) -> pd.Series:
+    """Each seed's fall up to its own last generation, beside theory's up to there."""
+    before, after = (study.at(name, DEVIATION, at) for at in (last * 0, last))
+    ddof = settings["fit"]["ddof"]
+    first, end = (
+        np.log(_of_theory(lambda sizes: theory.median_deviation(sizes, ddof), settings, at)) for at in (last * 0, last)
+    )
+    return logarithm(after / before) / (end - first) - 1
 
 
-def _risk_beside_theory(study: Numbers, name: str, settings: Settings) -> Mapping[int, float]:
-    if settings["fit"]["dimensions"] > 1 or settings["fit"]["ddof"] != 1:
-        return {}
-    sizes = _sizes(settings, len(study.of(name, RISK.metric)))
-    within = int((np.cumsum(1 / sizes) <= FIRST_ORDER * (1 + 1e-9)).sum())
-    if not within:
-        return {}
-    return by_seed(study.at(name, RISK.metric, within - 1) / theory.wasserstein2_squared(sizes)[within - 1] - 1)
+def _where_first_order(settings: Settings, last: pd.Series) -> pd.Series:
+    """By seed, the last generation that it has and that the theorem is asked at; without seeds that have none."""
+    within = int((np.cumsum(1 / _sizes(settings, last)) <= FIRST_ORDER * (1 + 1e-9)).sum()) if len(last) else 0
+    return last.clip(upper=within - 1) if within else last[:0]
 
 
-def _sizes(settings: Settings, generations: int) -> np.ndarray:
-    """Rows that generations 0, 1, ... are fitted on."""
-    return theory.sample_sizes(settings["sample"]["rows"], settings["sample"]["growth"], generations)
+def _of_theory(law: Callable[[np.ndarray], np.ndarray], settings: Settings, generations: pd.Series) -> pd.Series:
+    """What a law says of each seed's own generation."""
+    if not len(generations):
+        return generations.astype(float)
+    return pd.Series(law(_sizes(settings, generations))[generations], index=generations.index)
+
+
+def _sizes(settings: Settings, generations: pd.Series) -> np.ndarray:
+    """Rows that generations 0 to the last of these are fitted on."""
+    return theory.sample_sizes(settings["sample"]["rows"], settings["sample"]["growth"], int(generations.max()) + 1)

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 from components.measures.risk import RISKS
 from components.measures.tails import BEYOND
-from components.scorecard.claims.claim import ONE_PER_CENT, Claim
+from components.scorecard.claims.claim import ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import Settings, alike, keeping_real_data, rises_of_pairs
-from components.scorecard.numbers import Numbers, by_seed
+from components.scorecard.claims.shares import beyond_real, lost_of_real
+from components.scorecard.numbers import Numbers
 
 RISK = RISKS["language"]
 MEDIAN = "synthetic/perplexity_under_generation0_median"
-TAIL = "synthetic/beyond_real_p99"
-RARE, ENTROPY = "synthetic/rare_token_mass", "synthetic/entropy_1"
+TAIL, RARE, ENTROPY = "beyond_real_p99", "rare_token_mass", "entropy_1"
+"""Measures, of the samples (`synthetic/...`) and of held-out real text (`heldout/...`)."""
 RISING = "the logarithm of the test perplexity"
 NATS = "nats a token"
 PENALTY = "repetition_penalty"
@@ -54,38 +55,61 @@ def language_claims(study: Numbers) -> list[Claim]:
 
 
 def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
-    yield Claim(
+    last = study.last(name)
+    rise = study.rise(name, RISK)
+    yield claim_of(
+        study,
         "Perplexity on real data rises with the generations",
-        name,
+        [name],
         "logarithm of the test perplexity, last generation minus generation 0",
         NATS,
         ONE_PER_CENT,
-        by_seed(study.rise(name, RISK)),
+        rise,
+        last,
+        [(name, RISK.metric, last), (name, RISK.metric, 0)],
+        shared=study.test_error(rise, (1, name, last), (-1, name, 0)),
     )
-    yield Claim(
+    yield claim_of(
+        study,
         "Under generation 0 the bulk of what is written becomes more likely",
-        name,
+        [name],
         "logarithm of the median perplexity of the samples under generation 0, generation 0's minus the last one's",
         NATS,
         ONE_PER_CENT,
-        by_seed(-study.change(name, MEDIAN)),
+        -study.change(name, MEDIAN),
+        last,
+        [(name, MEDIAN, last), (name, MEDIAN, 0)],
+        noise=[study.error(name, MEDIAN, at) / study.at(name, MEDIAN, at) for at in (last, 0)],
     )
-    yield Claim(
+    tail = beyond_real(study, name, TAIL, 1 - BEYOND)
+    yield claim_of(
+        study,
         "Text appears that generation 0 would hardly have written",
-        name,
-        f"share of the last generation's samples beyond the {BEYOND:.0%} quantile of real text, both under generation 0, minus "
-        f"the {1 - BEYOND:.0%} that real text has there",
+        [name],
+        f"share of the last generation's samples beyond the {BEYOND:.0%} quantile of the real test text, both under "
+        f"generation 0, minus the {1 - BEYOND:.0%} that real text has there",
         "share of the samples",
         (1 - BEYOND) / 10,
-        by_seed(study.at(name, TAIL) - (1 - BEYOND)),
+        tail.values,
+        last,
+        tail.sources,
+        noise=[tail.noise],
+        shared=tail.shared,
     )
-    yield Claim(
+    first = lost_of_real(study, name, RARE, 1).minus(lost_of_real(study, name, ENTROPY, 1))
+    yield claim_of(
+        study,
         "The tail goes before the bulk",
-        name,
-        "share of the mass of rare tokens that generation 1 has lost of generation 0's, minus the same share of the entropy",
+        [name],
+        "share of the mass of rare tokens of held-out real text that generation 1 lacks, minus the same share of the "
+        "entropy",
         "share",
         ONE_PER_CENT,
-        by_seed(study.share_lost(name, RARE, 1) - study.share_lost(name, ENTROPY, 1)),
+        first.values,
+        last.clip(upper=1),
+        first.sources,
+        noise=[first.noise],
+        shared=first.shared,
     )
 
 

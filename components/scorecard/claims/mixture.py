@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from components.families.mixture.mixture import Mixture
 from components.measures.risk import RISKS
-from components.scorecard.claims.claim import ONE_PER_CENT, Claim
+from components.scorecard.claims.claim import ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import keeping_real_data
-from components.scorecard.numbers import Numbers, by_seed
+from components.scorecard.numbers import Numbers
 
 RISK = RISKS["mixture"]
 APART, DEVIATION = "apart/median", "deviation/median"
@@ -38,21 +38,28 @@ def has_modes(truth: Mixture) -> bool:
 
 
 def _of_one(study: Numbers, name: str, could_entangle: bool) -> Iterator[Claim]:
+    last = study.last(name)
     if could_entangle:
-        yield Claim(
+        yield claim_of(
+            study,
             "The modes entangle",
-            name,
+            [name],
             "logarithm of the distance of the two nearest means, in deviations of the components, generation 0's minus the last one's",
             "log ratio",
             ONE_PER_CENT,
-            by_seed(-study.change(name, APART)),
+            -study.change(name, APART),
+            last,
+            [(name, APART, last), (name, APART, 0)],
         )
-    yield Claim(
+    yield claim_of(
+        study,
         "The variance falls to nothing",
-        name,
+        [name],
         "logarithm of the whole mixture's deviation, of the middle generation minus of the last one: it falls, and does not stop "
         "falling",
         "log ratio",
         ONE_PER_CENT,
-        by_seed(study.late_fall(name, DEVIATION)),
+        study.late_fall(name, DEVIATION),
+        last,
+        [(name, DEVIATION, last // 2), (name, DEVIATION, last)],
     )

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from components.measures.risk import Risk
-from components.scorecard.claims.claim import Claim
-from components.scorecard.numbers import Numbers, by_seed
+from components.scorecard.claims.claim import Claim, claim_of
+from components.scorecard.numbers import Numbers, Term
 
 Settings = Mapping[str, Any]
 Pairs = Sequence[tuple[str, str]]
@@ -45,18 +45,27 @@ def rises_of_pairs(
 ) -> Iterator[Claim]:
     """That the second condition's risk rises more (`sign` 1) or less (-1) than the first's, of each pair.
 
-    `text` says it of the second condition's settings; `missing` what the study would have to have where it has no pair.
+    Each seed's rises go to the last generation that both of its chains have. `text` says the claim
+    of the second condition's settings; `missing` what the study would have to have where it has no
+    pair.
     """
     if not pairs:
         yield Claim(text(None), missing, definition, unit, smallest)
     for first, second in pairs:
-        yield Claim(
+        last = study.last(first, second)
+        differences = sign * (study.rise(second, risk, last) - study.rise(first, risk, last))
+        ends: list[Term] = [(sign, second, last), (-sign, second, 0), (-sign, first, last), (sign, first, 0)]
+        yield claim_of(
+            study,
             text(study.settings[second]),
-            f"{first}, {second}",
+            [first, second],
             definition + _also(study, first, second),
             unit,
             smallest,
-            by_seed(sign * (study.rise(second, risk) - study.rise(first, risk))),
+            differences,
+            last,
+            [(name, risk.metric, at) for _, name, at in ends],
+            shared=study.test_error(differences, *ends),
         )
 
 

@@ -6,9 +6,9 @@ Modes and spread are those of the images' latents under generation 0's encoder (
 from collections.abc import Iterator
 
 from components.measures.risk import RISKS
-from components.scorecard.claims.claim import ONE_PER_CENT, Claim
+from components.scorecard.claims.claim import ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import keeping_real_data
-from components.scorecard.numbers import Numbers, by_seed
+from components.scorecard.numbers import Numbers
 
 RISK = RISKS["vae"]
 SPREAD, MODES = "synthetic/latent_spread", "synthetic/distinct_modes"
@@ -25,20 +25,34 @@ def vae_claims(study: Numbers) -> list[Claim]:
 
 
 def _of_one(study: Numbers, name: str) -> Iterator[Claim]:
-    yield Claim(
+    yield _fall(
+        study,
         "The modes entangle",
         name,
         "logarithm of the number of the real images' modes that the latents of the images tell apart, generation 0's minus the "
         "last one's",
-        "log ratio",
-        ONE_PER_CENT,
-        by_seed(-study.change(name, MODES)),
+        MODES,
     )
-    yield Claim(
+    yield _fall(
+        study,
         "The images fall together",
         name,
         "logarithm of the standard deviation of the images' latents, generation 0's minus the last one's",
+        SPREAD,
+    )
+
+
+def _fall(study: Numbers, text: str, name: str, definition: str, metric: str) -> Claim:
+    last = study.last(name)
+    return claim_of(
+        study,
+        text,
+        [name],
+        definition,
         "log ratio",
         ONE_PER_CENT,
-        by_seed(-study.change(name, SPREAD)),
+        -study.change(name, metric),
+        last,
+        [(name, metric, last), (name, metric, 0)],
+        noise=[study.error(name, metric, at) / study.at(name, metric, at) for at in (last, 0)],
     )

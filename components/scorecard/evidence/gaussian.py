@@ -5,7 +5,8 @@ from components.measures.risk import RISKS
 from components.scorecard import profile
 from components.scorecard.claims.claim import ONE_PER_CENT
 from components.scorecard.claims.gaussian import DEVIATION
-from components.scorecard.evidence.measures import PopulationRisk, of_risk, of_sample_sizes, share_beyond, share_lost
+from components.scorecard.claims.shares import lost_of_chains
+from components.scorecard.evidence.measures import PopulationRisk, chains_beyond, of_risk, of_sample_sizes, share_lost
 from components.scorecard.numbers import Numbers
 
 
@@ -27,9 +28,9 @@ def gaussian_evidence(study: Numbers) -> profile.Evidence:
         profile.VARIANCE: share_lost(study, DEVIATION, "the median deviation"),
         profile.MODES: "a Gaussian has one mode",
         profile.TAIL: share_lost(
-            study, "tail/median", "a model's mass where the truth has its outer 1 %, in the median,"
+            study, "tail/median", "a model's mass where the truth has its outer 1 %, in the median,", lost_of_chains
         ),
-        profile.HALLUCINATED: share_beyond(
+        profile.HALLUCINATED: chains_beyond(
             study, "tail/mean", "the mass of all chains' models where the truth has its outer 1 %", TAIL
         ),
     }

@@ -8,7 +8,7 @@ from components.scorecard import profile
 from components.scorecard.claims.claim import ONE_PER_CENT
 from components.scorecard.claims.language import NATS, RARE
 from components.scorecard.claims.language import TAIL as BEYOND_REAL
-from components.scorecard.evidence.measures import PopulationRisk, of_risk, share_beyond, share_lost
+from components.scorecard.evidence.measures import PopulationRisk, of_risk, share_beyond, share_lost, share_missing
 from components.scorecard.numbers import Numbers, logarithm
 
 
@@ -22,14 +22,18 @@ def language_evidence(study: Numbers) -> profile.Evidence:
         of=logarithm,
         ruin=lambda name, first: first + np.log(2),
         ruined="that of twice generation 0's perplexity",
+        of_ruin=lambda name: [(-1, name, 0)],
     )
     return {
         **of_risk(study, risk),
         profile.SCALING: "one size of training set and of model a study",
         profile.VARIANCE: share_lost(study, "synthetic/entropy_2", "the entropy of the bigrams of what is written"),
         profile.MODES: "modes of text are not measured",
-        profile.TAIL: share_lost(study, RARE, "the mass of the real data's rarest tokens"),
+        profile.TAIL: share_missing(study, RARE, "the mass of rare tokens in held-out real text"),
         profile.HALLUCINATED: share_beyond(
-            study, BEYOND_REAL, "sequences that generation 0 finds less likely than 99 of 100 real ones", 1 - BEYOND
+            study,
+            BEYOND_REAL,
+            "sequences that generation 0 finds less likely than 99 of 100 real test ones",
+            1 - BEYOND,
         ),
     }

@@ -7,7 +7,8 @@ from components.families.mixture.mixture import Mixture, squared_l2
 from components.measures.risk import RISKS
 from components.scorecard import profile
 from components.scorecard.claims.mixture import APART, DEVIATION, Truths, has_modes
-from components.scorecard.evidence.measures import PopulationRisk, of_risk, of_sample_sizes, share_beyond, share_lost
+from components.scorecard.claims.shares import lost_of_chains, lost_since_first
+from components.scorecard.evidence.measures import PopulationRisk, chains_beyond, of_risk, of_sample_sizes, share_lost
 from components.scorecard.numbers import Numbers
 
 SMALLEST = 0.001
@@ -34,11 +35,14 @@ def mixture_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
             study,
             APART,
             "the distance of the two nearest means, in deviations of the components,",
+            lost_since_first,
             lambda name: has_modes(truths[name]),
             "two components or more on real data of several modes",
         ),
-        profile.TAIL: share_lost(study, "tail/median", "the samples where the truth has its outer 1 %, in the median,"),
-        profile.HALLUCINATED: share_beyond(
+        profile.TAIL: share_lost(
+            study, "tail/median", "the samples where the truth has its outer 1 %, in the median,", lost_of_chains
+        ),
+        profile.HALLUCINATED: chains_beyond(
             study, "tail/mean", "the samples of all chains where the truth has its outer 1 %", TAIL
         ),
     }

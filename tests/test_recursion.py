@@ -147,6 +147,12 @@ def test_the_study_ends_with_a_scorecard_of_the_papers_claims(client, output):
     assert card["seeds"].isin([0, 2]).all()  # two seeds ran; what needs a condition that did not has none
     rises = card[card["claim"].str.startswith("Perplexity on real data rises")].iloc[0]
     assert rises["low"] < rises["estimate"] < rises["high"]
+    assert rises["generations"] == "1"
+    (conditional,) = set(card["conditional_on"])
+    assert "one test split" in conditional
+    assert "The sampling error of the test split is included." in conditional
+    assert conditional in " ".join(output.split())
+    assert conditional.split(" (")[0] in study.data.tags["mlflow.note.content"]
     page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text("utf-8")
     assert ">Scorecard</h2>" in page
     assert all(claim in page for claim in card["claim"])

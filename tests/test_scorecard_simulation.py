@@ -2,8 +2,8 @@
 
 With no effect a verdict of `holds here` is false. Where every effect is the smallest worth speaking
 of, `does not` is false. Chains fail, seeds tie and counts are 0 (`tests/simulated.py`), and numbers
-go the way that a real study's go: `numbers`, the claims, the profile, the card. Over 3,000 studies
-of each kind and number of seeds the shares were far below what is asked for here.
+go the way that a real study's go: `numbers`, the claims, the profile, the card. Of 600 studies of
+each kind and number of seeds, 0 to 1.2 % had a false firm verdict.
 """
 
 from collections.abc import Iterator

@@ -54,7 +54,6 @@ METRICS = {
     "heldout/rare_token_mass",
     "heldout/rare_token_mass_error",
     "heldout/entropy_2_error",
-    "heldout/perplexity_under_generation0_p99",
     "measure/blocks",
     "test/calibration_error",
     "test/next_token_entropy",
@@ -293,6 +292,7 @@ def test_status_tells_of_the_study_when_it_is_over(place, output, capsys):
 MEANT = (
     r"\d+ chains? \(.*\), generations 0-1; OPT with .* million parameters",
     r"blocks of \d+ tokens: .*",
+    r"text is measured over 32 blocks, of samples and of held-out text alike \(measure\.blocks\)",
     r"[\d,]+ tokens to train on, [\d,]+ to generate, about .* TFLOP",
     r".* MB in the store, .* on this machine \(.*\)",
     r"(?:Plan|Recursion: preset smoke|Scorecard|Collapse profile)",

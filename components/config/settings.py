@@ -153,8 +153,8 @@ class MeasureSettings(Section):
 
     blocks: Count = Field(
         256,
-        description="blocks of the samples, and of held-out text, that every measure of text is over; at most as many as "
-        "there are to test on, or to train on",
+        description="blocks of the samples, and of held-out text, that every measure of text is over; fewer where "
+        "the study has fewer to test on, or to train on",
     )
     mauve: str | None = Field(
         None,

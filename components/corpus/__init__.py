@@ -33,9 +33,9 @@ HELDOUT, RESERVE = "heldout", "reserve"
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Blocks (n, block_size) int32, read-only. `pretrain` may have none: it is for a base model only. `reserve`, which may
-    have none either, is training text that no model has seen: in an order of its own, which later generations go through.
-    `heldout` is the text of the test split without separators, cut in blocks again. Generated text, which cannot hold a
-    separator, is compared with it.
+    have none either, is training text that no model has seen: in an order of its own, which later
+    generations go through. `heldout` is the text of the test split without separators, cut in
+    blocks again. Generated text, which cannot hold a separator, is compared with it.
 
     `separator` is the id before every line, ids lie below `vocabulary_size`; `digests` has `text`, `tokenizer` and one
     for the blocks of each split.

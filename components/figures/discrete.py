@@ -16,11 +16,11 @@ from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory
 
 CAPTIONS = {
-    "discrete_support": "Outcomes that can still occur, by generation; the line is the mean over chains, the band holds nine of ten; "
-    "dashed: those of the real data.",
+    "discrete_support": "Outcomes that can still occur, by generation; the line is the mean over chains, the band "
+    "holds nine of ten; dashed: those of the real data.",
     "discrete_absorption": "Share of chains with a single outcome left; dotted where theory puts the mean time to that.",
-    "discrete_heterozygosity": "Probability that two draws of a model differ; dashed is the exact expectation, a factor of 1 - 1/M per fit, "
-    "and in grey that of the real data.",
+    "discrete_heterozygosity": "Probability that two draws of a model differ; dashed is the exact expectation, a "
+    "factor of 1 - 1/M per fit, and in grey that of the real data.",
     "discrete_ends": "Share of chains that end in each outcome, with its 95 % interval, beside the outcome's original probability.",
 }
 _X = "generation + 1 (fits so far)"

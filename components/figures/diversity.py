@@ -25,12 +25,13 @@ MEASURES = {
 BLOCKS = "measure/blocks"
 REAL = "real text"
 CAPTION = (
-    "Diversity of what each generation wrote: share of different 1-, 2- and 3-grams among all (pooled over sequences), and "
-    "share of 4-grams that occurred earlier in their sequence. All are over as many blocks, given below the figure, since they "
-    "depend on the number. Thin: runs; bold: mean with standard deviation; dashed: as many blocks of held-out real text."
+    "Diversity of what each generation wrote: share of different 1-, 2- and 3-grams among all (pooled over "
+    "sequences), and share of 4-grams that occurred earlier in their sequence. The number of blocks, on which they "
+    "depend, is the same for every set and stands below the figure. Thin: runs; bold: mean with standard deviation; "
+    "dashed: as many blocks of held-out real text."
 )
 FLATTENED = 4
-"""Times that real text exceeds all samples from which on the axis is logarithmic: a linear one would show them as a line at 0."""
+"""The axis is logarithmic where real text exceeds all samples by this factor: they would lie flat at 0 otherwise."""
 MOST_WITHIN = 5
 """Conditions whose names have room within a panel."""
 _TITLE = "Diversity of the generated text, by generation"
@@ -39,9 +40,10 @@ _X, _Y = "generation that wrote the text", "share of n-grams"
 
 @dataclass(frozen=True)
 class Numbers:
-    """What is drawn of a study. `runs` are tidy, with `metric` a name of MEASURES; `real` has as many blocks' of real text.
+    """What is drawn of a study: tidy `runs` with `metric` a name of MEASURES, and `real`, the same of real text.
 
-    `places` are those of the conditions in the study, which their colours go by; `blocks` how many blocks a set has.
+    `places` are those of the conditions in the study, which their colours go by; `blocks` how many
+    blocks a set has.
     """
 
     runs: pd.DataFrame

@@ -3,8 +3,8 @@
 One histogram a generation on a log x axis. The paper's two signatures: the mass moves to low perplexity (left), while
 sequences that the real data would never give form a long tail (right); the second column, log y, shows that tail.
 
-The paper shows real training text as generation 0's. It was fitted to that, so the text is likelier to it than other real
-text. Here real text is the test split, which no model has seen.
+The paper shows real training text as generation 0's. It was fitted to that, so the text is likelier
+to it than other real text. Here real text is the test split, which no model has seen.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from plotly.subplots import make_subplots
 from components.figures import style
 
 CAPTION = (
-    "Perplexity of each sequence under the generation-0 model, one histogram for what each generation wrote, real test "
-    "text in grey, without separators (figure 11 of the paper); seeds pooled. Left: where the mass moves. Right: the same "
-    "on a logarithmic axis, where a tail of improbable sequences would show."
+    "Perplexity of each sequence under the generation-0 model, one histogram for what each generation wrote, real "
+    "test text in grey, without separators (figure 11 of the paper); seeds pooled. Left: where the mass moves. "
+    "Right: the same on a logarithmic axis, where a tail of improbable sequences would show."
 )
 REAL = -1
 BINS = 48
@@ -50,8 +50,9 @@ class Histograms:
 def histograms(scores: pd.DataFrame) -> Histograms:
     """Shares of sequences by perplexity from scores (condition, seed, generation, set, row, perplexity), seeds pooled.
 
-    Used are the set `synthetic` of each generation and the set `test` of generation 0, both scored by generation 0's model.
-    An infinite perplexity counts as the largest finite one; one that is not a number raises ValueError.
+    Used are the set `synthetic` of each generation and the set `test` of generation 0, both scored
+    by generation 0's model. An infinite perplexity counts as the largest finite one; one that is
+    not a number raises ValueError.
     """
     is_real = (scores["set"] == "test") & (scores["generation"] == 0)
     chosen = scores[(scores["set"] == "synthetic") | is_real]

@@ -21,8 +21,8 @@ CAPTIONS = {
     "mean over chains, the band holds nine of ten chains.",
     "gaussian_densities": "Densities of models of one chain beside the original: first the tails are lost, then the variance.",
     "gaussian_risk": "E[W2^2] to the original by generation, with its standard error; dashed is 3/2 (1/M_0 + ... + 1/M_n).",
-    "gaussian_variance": "Variance of a draw of generation n's samples over all chains, and the median deviation of one; dashed is "
-    "1 + 1/M_0 + ... + 1/M_n, and in grey the original's 1.",
+    "gaussian_variance": "Variance of a draw of generation n's samples over all chains, and the median deviation of "
+    "one; dashed is 1 + 1/M_0 + ... + 1/M_n, and in grey the original's 1.",
     "gaussian_one_shot": "Error of the mean and the deviation estimated once from M draws, for M from 10 to 10 million.",
 }
 _X = "generation + 1 (fits so far)"

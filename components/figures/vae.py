@@ -20,8 +20,8 @@ from components.recursion.records import Generation
 
 CAPTIONS = {
     "vae_images": "Figure 9: random images of every generation's decoder, one row a generation; real images on top.",
-    "vae_latents": "Where generation 0's encoder puts the images: density over all latents, by the generation that drew them; "
-    "dashed: real test images.",
+    "vae_latents": "Where generation 0's encoder puts the images: density over all latents, by the generation that "
+    "drew them; dashed: real test images.",
     "vae_measures": "Spread of the images in generation 0's latents, variance of their pixels, and how well each model describes "
     "real test images; mean over seeds, band from the lowest to the highest; dashed: the real test images' own.",
 }

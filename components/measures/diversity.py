@@ -1,9 +1,10 @@
 """How varied generated text still is, as exact counts over blocks of token ids.
 
-Perplexity hides what diversity tells: a model that repeats one phrase can have any perplexity (in the replication of
-the paper's main experiment perplexity came back down while distinct-3 fell from 0.55 to 0.24).
-Every number here depends on how many tokens are counted. `families/language/measuring.py` therefore measures as many
-blocks of every generation and of held-out real text.
+Perplexity hides what diversity tells: a model that repeats one phrase can have any perplexity (in
+the replication of the paper's main experiment perplexity came back down while distinct-3 fell from
+0.55 to 0.24). Every number here depends on how many tokens are counted.
+`families/language/measuring.py` therefore measures as many blocks of every generation and of
+held-out real text.
 """
 
 import zlib
@@ -69,8 +70,9 @@ def ngram_entropy(blocks: NDArray[np.integer], n: int) -> Estimate:
 def compression_ratio(texts: Sequence[str]) -> float:
     """Bytes of the texts, a line each, over their bytes after DEFLATE at its best level; nan without text.
 
-    Higher means more redundant. It grows with the length of the texts. Source: Shaib et al. 2024 (arXiv 2403.00553), who
-    find it the best single number for the diversity of a set of texts of one length.
+    Higher means more redundant. It grows with the length of the texts. Source: Shaib et al. 2024
+    (arXiv 2403.00553), who find it the best single number for the diversity of a set of texts of
+    one length.
     """
     raw = "\n".join(texts).encode()
     return len(raw) / len(zlib.compress(raw, 9)) if raw else float("nan")
@@ -79,9 +81,10 @@ def compression_ratio(texts: Sequence[str]) -> float:
 def self_bleu(texts: Sequence[str], sample: int = SELF_BLEU_SAMPLE) -> float:
     """BLEU of each text with the others as its references, averaged; 0 to 1, higher means that they resemble each other.
 
-    Of `sample` texts that lie evenly spread, or all if there are no more; it grows with their number. nan with fewer than
-    two. Source: Zhu et al. 2018 (arXiv 1802.01886); BLEU-4 as sacrebleu has it (Post 2018, arXiv
-    1804.08771): its tokens (13a), exponential smoothing, and no higher order than a text has n-grams for.
+    Of `sample` texts that lie evenly spread, or all if there are no more; it grows with their
+    number. nan with fewer than two. Source: Zhu et al. 2018 (arXiv 1802.01886); BLEU-4 as sacrebleu
+    has it (Post 2018, arXiv 1804.08771): its tokens (13a), exponential smoothing, and no higher
+    order than a text has n-grams for.
     """
     chosen = [texts[place] for place in np.linspace(0, len(texts) - 1, min(sample, len(texts))).astype(int)]
     if len(chosen) < 2:

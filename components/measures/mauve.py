@@ -15,9 +15,10 @@ POINTS, SCALE = 25, 5
 def mauve(real: NDArray[np.floating], written: NDArray[np.floating]) -> float:
     """MAUVE of two sets of embedded texts, (n, d) and (m, d): from 0, nothing in common, to 1; nan with fewer than two of either.
 
-    Embeddings of length one, reduced by PCA to 90 % of their variance, are cut into min(n, m) / 10 clusters by k-means; MAUVE
-    is the area under the frontier of the two histograms. It goes by n and by the model that embeds. Source: Pillutla et al.
-    2021 (arXiv 2102.01454), section 3 and its settings, where n is 5,000.
+    Embeddings of length one, reduced by PCA to 90 % of their variance, are cut into min(n, m) / 10
+    clusters by k-means; MAUVE is the area under the frontier of the two histograms. It goes by n
+    and by the model that embeds. Source: Pillutla et al. 2021 (arXiv 2102.01454), section 3 and its
+    settings, where n is 5,000.
     """
     from sklearn.cluster import KMeans  # half a second, which only those pay who ask for this
     from sklearn.decomposition import PCA

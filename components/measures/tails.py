@@ -1,8 +1,9 @@
 """What becomes of rare things: exact counts of tokens and bigrams, generated against real.
 
-The tails go first (the paper's section on what model collapse is). Every number here depends on how many real tokens
-say what is rare, and on how many generated ones are counted. `families/language/measuring.py` therefore measures as
-many blocks of every generation and of held-out real text.
+The tails go first (the paper's section on what model collapse is). Every number here depends on how
+many real tokens say what is rare, and on how many generated ones are counted.
+`families/language/measuring.py` therefore measures as many blocks of every generation and of
+held-out real text.
 """
 
 from dataclasses import dataclass
@@ -32,11 +33,12 @@ def rare_tokens(real: NDArray[np.integer], mass: float = RARE) -> NDArray[np.int
 
 
 def rare_token_mass(blocks: NDArray[np.integer], real: NDArray[np.integer], mass: float = RARE) -> Estimate:
-    """Share of `blocks` (sequences, tokens) that is among the rarest tokens of `real` (any shape), those with `mass` of it.
+    """Share of `blocks` (sequences, tokens) among the rarest tokens of `real` (any shape), those with `mass` of it.
 
-    With its standard error over sequences; nan where there are no tokens. Lower: the tail is being lost. Fresh real text
-    has less than `mass` itself, the less the smaller `real` is, since tokens that were rare by chance are among the
-    rarest: of WikiText-2 it has 0.2 % where `real` is 512 blocks, and 1.2 % where `real` is 19,000.
+    With its standard error over sequences; nan where there are no tokens. Lower: the tail is being
+    lost. Other text like `real` does not have `mass` there. It has less, the smaller `real` is,
+    since tokens that are rare by chance are among the rarest: for WikiText-2 0.2 % where `real` is
+    512 blocks, and 1.2 % where it is 19,000. Compare with held-out text.
     """
     return share_in_blocks(np.isin(blocks, rare_tokens(real, mass)))
 
@@ -46,11 +48,12 @@ def kl_to_real(
 ) -> float:
     """KL(real || (1 - skew) blocks + skew real) of the n-gram distributions, in nats; nan without n-grams.
 
-    Both are token ids (sequences, tokens). n-grams that hold `separator` do not count on either side. From 0 to
-    -log(skew), which is 4.6 for one in a hundred: n-grams that were lost count, and do not make it infinite. It is convex
-    in the distribution of `blocks`, so fewer blocks of the same text are never nearer to `real` on average. Half a count
-    more for each n-gram (Krichevsky and Trofimov 1981) would favour small sets, since it makes them near to uniform.
-    Source: Lee 2001, "On the effectiveness of the skew divergence for statistical language analysis" (AISTATS).
+    Both are token ids (sequences, tokens). n-grams that hold `separator` do not count on either
+    side. From 0 to -log(skew), which is 4.6 for one in a hundred: n-grams that were lost count, and
+    do not make it infinite. It is convex in the distribution of `blocks`, so fewer blocks of the
+    same text are never nearer to `real` on average. Half a count more for each n-gram (Krichevsky
+    and Trofimov 1981) would favour small sets, since it makes them near to uniform. Source: Lee
+    2001, "On the effectiveness of the skew divergence for statistical language analysis" (AISTATS).
 
     Raises:
         ValueError: the sequences of the two are not of one length.
@@ -80,8 +83,9 @@ def _holds_not(ids: NDArray[np.integer], n: int, token: int | None) -> NDArray[n
 def quantile(values: NDArray[np.floating], share: float) -> float:
     """The value that a share of such values is expected to lie below, whatever their number; nan without values.
 
-    numpy's `weibull`, (n + 1) share in order of size: of fresh values as much lies beyond as the name says. numpy's own
-    choice leaves 1.6 % beyond the 99th percentile of 170 values. With fewer than 99 values it is the largest.
+    numpy's `weibull`, (n + 1) share in order of size: of fresh values as much lies beyond as the
+    name says. numpy's own choice leaves 1.6 % beyond the 99th percentile of 170 values. With fewer
+    than 99 values it is the largest.
     """
     return float(np.quantile(values, share, method="weibull")) if values.size else float("nan")
 
@@ -89,8 +93,8 @@ def quantile(values: NDArray[np.floating], share: float) -> float:
 def share_beyond(synthetic: NDArray[np.floating], real: NDArray[np.floating], share: float = BEYOND) -> float:
     """Share of synthetic sequences whose perplexity is beyond this quantile of the real sequences', both under one model.
 
-    The long tail of figure 11. `real` are sequences that the model was not fitted on: of others like them 1 - `share` lie
-    beyond. nan without sequences.
+    The long tail of figure 11. `real` are sequences that the model was not fitted on: of others
+    like them 1 - `share` lie beyond. nan without sequences.
     """
     return float((synthetic > quantile(real, share)).mean()) if synthetic.size and real.size else float("nan")
 

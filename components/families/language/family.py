@@ -49,8 +49,8 @@ from components.regimes import Regime, equally_often
 FORMATS = {"fit": 1, "sample": 1, "measure": 4}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 TOO_FEW = (
-    "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: it has no measures of text; "
-    "to have them, give a smaller measure.blocks"
+    "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: it has no "
+    "measures of text; to have them, give a smaller measure.blocks"
 )
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,9 @@ class LanguageFamily:
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
     result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
     part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
-    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given. `measure_blocks`: the setting
-    `measure.blocks`, at most so many blocks of a set that text is measured over.
+    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
+
+    `measure_blocks` is the setting `measure.blocks`: text is measured over at most so many blocks.
     """
 
     corpus_folder: Path
@@ -272,7 +273,8 @@ class LanguageFamily:
     def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
         """How this model foresees the real test split, and generation 0 its samples (figures 10 and 11); what the samples are.
 
-        What the samples are is measured over `measured` of their blocks, and over as many of held-out text as `heldout/...`.
+        The samples' text is measured over `measured` of their blocks, and held-out text over as
+        many as `heldout/...`.
 
         Raises:
             GuardFailure: generation 0 is no better than the weights it started from.
@@ -322,7 +324,7 @@ class LanguageFamily:
         return {name: value for name, value in measured.items() if not math.isnan(value)}
 
     def _embedded(self, texts: Mapping[str, list[str]], first: bool, peers: Peers) -> dict[str, list[str]]:
-        """This worker's share of the texts that MAUVE compares: with generation 0 as many of real training text, too."""
+        """This worker's share of the texts for MAUVE; with generation 0 as many of real training text."""
         training = {TRAINING: decoded(evenly(self.real(), self.measured), self.corpus)} if first else {}
         return {f"states/{name}": part[peers.share(len(part))] for name, part in {**texts, **training}.items()}
 

@@ -1,8 +1,9 @@
-"""A generation's numbers, out of how its model foresees real text, how generation 0 foresees its samples, and what these are.
+"""A generation's numbers: how its model foresees real text, how generation 0 foresees its samples, and what these are.
 
-Every measure of text is over as many blocks of the samples as of held-out real text: most depend on the number of blocks,
-and mean something only beside the same number of real ones. Samples cannot hold a separator, so real text is taken
-without it: the held-out text has none, and n-grams of real blocks that hold one do not count.
+Every measure of text is over as many blocks of the samples as of held-out real text. Most depend on
+the number of blocks, and mean something only beside the same number of real ones. Samples cannot
+hold a separator, so real text is taken without it: the held-out text has none, and n-grams of real
+blocks that hold one do not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,14 +37,15 @@ from components.measures.mauve import mauve
 from components.measures.tails import kl_to_real, quantile, rare_token_mass, zipf_exponent
 
 SYNTHETIC, HELDOUT, TRAINING = "synthetic", "heldout", "training"
-"""Sets of blocks that are measured: a generation's samples, held-out real text, and real text that it was trained on."""
+"""Sets of text: a generation's samples, held-out real text, and real text to train on."""
 
 
 def measured_sets(synthetic: np.ndarray, corpus: Corpus, count: int) -> dict[str, np.ndarray]:
-    """`count` evenly spread blocks of the samples and of held-out text, without separators; no samples where there are fewer.
+    """`count` evenly spread blocks of held-out text and of the samples, or no samples where there are fewer.
 
-    Measures of sets of two sizes cannot be compared: none is better than a number that misleads. Samples of a decoder hold
-    no separators. Those that are edited real blocks do; they are cut again without them, as the held-out text is.
+    Measures of sets of two sizes cannot be compared: none is better than a number that misleads.
+    Both are without separators. Samples of a decoder hold no separators. Those that are edited real
+    blocks do; they are cut again without them, as the held-out text is.
     """
     text = cut(without([synthetic.reshape(-1)], corpus.separator), synthetic.shape[1], "drop_once")
     sets = {HELDOUT: corpus.heldout, SYNTHETIC: text}
@@ -93,7 +95,7 @@ def of_scores(name: str, scores: pd.DataFrame) -> dict[str, float]:
 def of_blocks(
     name: str, blocks: np.ndarray, texts: Sequence[str], real: np.ndarray, training: np.ndarray, separator: int
 ) -> dict[str, float]:
-    """Of a set of blocks, as tokens and as text, beside the real training blocks and those that the model was trained on."""
+    """Of a set of blocks, as tokens and as text, beside the real blocks and those that the model was trained on."""
     known, zipf = real[real != separator], zipf_exponent(blocks)
     estimates = {
         **{f"entropy_{n}": ngram_entropy(blocks, n) for n in (1, 2)},
@@ -129,9 +131,10 @@ def decoded(blocks: np.ndarray, corpus: Corpus) -> list[str]:
 
 
 def of_states(states: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """MAUVE against held-out text, out of the states that texts leave in the model that embeds them, where there is one.
+    """MAUVE against held-out text, out of the states that texts leave in the model that embeds them.
 
-    Real training text stands for samples once, with generation 0: what it scores is what real text scores.
+    Real training text stands for samples once, with generation 0: what it scores is what real text
+    scores.
     """
     against = {SYNTHETIC: f"{SYNTHETIC}/mauve", TRAINING: f"{HELDOUT}/mauve"}
     return {

@@ -144,10 +144,11 @@ class VaeFamily:
     def measure(self, fitted: Path, sampled: Path, origin: Origin[Path], out: Path, step: Step) -> dict[str, float]:
         """Real test images under this model, its images under generation 0's; writes `scores.parquet`.
 
-        `latent_spread` is the standard deviation over all latents of all images that generation 0's encoder gives: by it the
-        published notebook sees the images fall together (paper.md). `pixel_variance_share` is the variance of the pixels over
-        that of the real training images. Neither depends on how many images it is over. The same of the real test images is
-        `heldout/...`.
+        `latent_spread` is the standard deviation over all latents of all images that generation 0's
+        encoder gives: by it the published notebook sees the images fall together (paper.md).
+        `pixel_variance_share` is the variance of the pixels over that of the real training images.
+        Neither depends on how many images it is over. `heldout/...` is the same of the real test
+        images.
 
         Raises:
             GuardFailure: generation 0 is no better at the test images than random weights.
@@ -204,7 +205,7 @@ def _scores(name: str, model: vae.Vae, images: np.ndarray, random: torch.Generat
 
 
 def _of_images(name: str, scores: pd.DataFrame, images: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """A set's mean loss under generation 0, how its latents spread there, and its pixels' variance over that of `real`."""
+    """Of a set: its mean loss under generation 0, the spread of its latents, its pixels' variance over that of `real`."""
     return {
         f"{name}/negative_elbo_under_generation0": float(scores["negative_elbo"].mean()),
         f"{name}/latent_spread": float(np.stack(scores["latents"].to_list()).std()),
@@ -213,5 +214,5 @@ def _of_images(name: str, scores: pd.DataFrame, images: np.ndarray, real: np.nda
 
 
 def _pixel_variance(images: np.ndarray) -> float:
-    """Variance of a pixel over images (n - 1 below the squares), added up over pixels; in units of the brightest pixel."""
+    """Unbiased variance of a pixel over images, added up over pixels; in units of the brightest pixel."""
     return float((images / 255).var(axis=0, ddof=1).sum()) if len(images) > 1 else 0.0

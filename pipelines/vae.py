@@ -5,6 +5,7 @@ settings -> images -> chains (conditions x seeds) -> images by generation, their
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.scorecard import judge, vae_claims, vae_evidence
 from components.store import Phase, Store
+from pipelines.drawn import drawn_images
 from pipelines.scores import TIDY, read_scores, under_generation_0
 from pipelines.small_families import Expected, make_chains, print_plan, run_study
 from pipelines.study import run_command
@@ -43,8 +45,8 @@ def autoencoders(arguments: Sequence[str]) -> None:
     store = Store.open(settings.store.path, settings.store.cache)
     real = images.prepare(settings.data, store)
     families = {name: family_of(settings, name, real) for name in settings.conditions}
-    chains = make_chains(settings, store, settings.conditions, families)
-    print_plan(chains, _plan(settings, families, real))
+    chains = make_chains(settings, store, settings.conditions, families, of_seed)
+    print_plan(chains, _plan(settings, chains, real))
     if settings.dry_run:
         return
     draw = partial(figures.save_all, settings=settings, recorded=partial(_recorded, chains, store))
@@ -59,7 +61,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         lambda study: judge(study, vae_claims(study), vae_evidence(study)),
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
-        derived=partial(_derived, family=chains[0].family),
+        derived=partial(_derived, families={work.chain.seed: work.family for work in chains}),
     )
 
 
@@ -70,13 +72,18 @@ def family_of(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
     return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
 
 
-def _plan(settings: VaeSettings, families: Mapping[str, VaeFamily], real: Phase) -> list[str]:
+def of_seed(family: VaeFamily, seed: int) -> VaeFamily:
+    """The family with the images of a seed."""
+    return replace(family, seed=seed)
+
+
+def _plan(settings: VaeSettings, chains: Sequence[ChainWork[VaeFamily]], real: Phase) -> list[str]:
     size = real.metrics
     height, width = int(size["height"]), int(size["width"])
     parameters = vae.parameter_count(vae.create(vae.Shape(height, width, settings.latents), seed=0))
-    recipe = next(iter(families.values())).recipe
+    recipe = chains[0].family.recipe
     return [
-        f"{size['train/images']:,.0f} images of {height}x{width} to train on, {size['test/images']:,.0f} to test on",
+        f"{drawn_images(chains).training} of {height}x{width}; {size['test/images']:,.0f} to test on",
         f"VAEs with {parameters:,} parameters and {settings.latents} latents, {recipe.epochs} epochs of batches of "
         f"{recipe.batch_size} in {recipe.precision}",
     ]
@@ -112,14 +119,17 @@ def _recorded(chains: Sequence[ChainWork[VaeFamily]], store: Store) -> list[tupl
     ]
 
 
-def _derived(generations: Sequence[Generation], family: VaeFamily) -> pd.DataFrame:
-    """Tidy numbers: every generation's images beside the real ones, and what the mean real image would do."""
-    nothing = {"test/negative_elbo_of_the_mean_image": mean_image_loss(family.real["train"], family.real["test"])}
+def _derived(generations: Sequence[Generation], families: Mapping[int, VaeFamily]) -> pd.DataFrame:
+    """Tidy numbers: each generation's images beside the real ones of its seed, and what their mean image would do."""
+    nothing = {
+        seed: {"test/negative_elbo_of_the_mean_image": mean_image_loss(family.real["train"], family.real["test"])}
+        for seed, family in families.items()
+    }
     rows = [
         (chain.condition, chain.seed, index, metric, value)
         for chain in under_generation_0(read_scores(generations))
         for index, numbers in beside_real(chain.real, chain.written)
-        for metric, value in (numbers | nothing).items()
+        for metric, value in (numbers | nothing[chain.seed]).items()
     ]
     return pd.DataFrame(rows, columns=TIDY)
 

@@ -7,12 +7,15 @@ from components.recursion.records import Chain
 from components.scorecard import Facts
 
 
-def facts_of(chains: Sequence[Chain], *, drawn: bool = False, test_error: bool = False) -> Facts:
+def facts_of(
+    chains: Sequence[Chain], *, drawn: bool = False, overlapping: bool = False, test_error: bool = False
+) -> Facts:
     """What the seeds of a study share.
 
     Args:
         chains: all that were planned.
         drawn: whether each seed draws its real data from a known distribution.
+        overlapping: whether the training sets of some seeds have pieces in common.
         test_error: whether the study's intervals include the sampling error of the test split.
     """
     started = [chain for chain in chains if chain.settings["base"] and chain.settings["start"] != "scratch"]
@@ -20,6 +23,7 @@ def facts_of(chains: Sequence[Chain], *, drawn: bool = False, test_error: bool =
     return Facts(
         drawn=drawn,
         own_blocks=_own(chains, lambda chain: chain.settings["data"]["training"]),
+        overlapping=overlapping,
         base="none" if not started else "own" if own else "shared",
         test_error=test_error,
         processors=(),  # no phase writes down yet what it ran on

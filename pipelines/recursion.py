@@ -1,15 +1,16 @@
 """`mlflow run . -e recursion`: language models trained on what the last generation wrote (paper section 5.2).
 
-    settings -> corpus -> base model -> chains (conditions x seeds) -> figures 10, 11, 15, report, table
+    settings -> corpus -> base model (or one per seed) -> chains (conditions x seeds) -> figures 10, 11, 15, report, table
 
 Everything that can be wrong with the input is found before the cluster starts.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,16 @@ from transformers import AutoTokenizer
 
 from components import cluster, config, tracking
 from components.config.settings import RecursionSettings
-from components.families.language.base import BASE
+from components.families.language.base import BaseWork
 from components.families.language.family import LanguageFamily
 from components.figures import CAPTIONS, save_all
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
-from components.recursion.records import Generation
+from components.recursion.records import Chain, Generation
 from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
+from pipelines.drawn import drawn_blocks
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
@@ -72,7 +74,9 @@ def _run(
     settings: RecursionSettings, store: Store, plan: Plan, study: tracking.Study, tell: Callable[[Snapshot], None]
 ) -> None:
     """What the store has is recorded; what it lacks is computed on the cluster. Where a chain fails, the others are shown."""
-    names = {BASE: BASE} | {work.chain.identity: chain_name(work.chain) for work in plan.chains}
+    names = {base.title: base.title for base in plan.bases} | {
+        work.chain.identity: chain_name(work.chain) for work in plan.chains
+    }
     families = {work.chain.identity: work.family for work in plan.chains}
     failed: cluster.Failed | None = None
     expected = {name: plan.expected(name) for name in plan.costs}
@@ -91,8 +95,6 @@ def _run(
         except cluster.Failed as failure:
             failed = cluster.Failed({names[name]: error for name, error in failure.errors.items()})
     if recorder.generations:
-        base = plan.base.find() if plan.base else None
-        zero_shot = {"base/test_perplexity": base.metrics["base/test_perplexity"]} if base else {}
         finished = recorder.in_order()
         scores = cache(lambda: read_scores(finished))
         recorder.close(
@@ -103,7 +105,7 @@ def _run(
             lambda metrics, folder: save_all(metrics, scores(), folder),
             CAPTIONS,
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
-            zero_shot,
+            base_perplexities(plan.bases),
             lambda: beside_real_text(scores()),
             lambda metrics: _judged(settings, plan, metrics, scores()),
         )
@@ -112,7 +114,7 @@ def _run(
 
 
 def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Recorder) -> None:
-    """The base model if the store lacks it, then the chains that are not at their end, side by side as they fit."""
+    """The base models that the store lacks, one after the other; then unfinished chains, side by side as they fit."""
     missing: dict[str, cluster.Work] = {
         work.chain.identity: work
         for work in plan.chains
@@ -128,21 +130,40 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
             storage=store.root / "ray",
             max_failures=settings.cluster.max_failures,
         )
-        if plan.base and not plan.base.find():
-            everyone = max(1, min(capacity.workers, plan.base.most_workers))
-            cluster.run_groups({BASE: plan.base}, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
+        bases: dict[str, cluster.Work] = {base.title: base for base in plan.bases_to_make if not base.find()}
+        if bases:
+            everyone = max(1, min(capacity.workers, plan.bases[0].most_workers))
+            cluster.run_groups(bases, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
         cluster.run_groups(missing, crew, recorder.watch)
+
+
+def base_perplexities(bases: Sequence[BaseWork]) -> dict[str, float]:
+    """What each base model that the store has gives on the test split, as metrics of the study."""
+    found = {base.of_seed: phase.metrics["base/test_perplexity"] for base in bases if (phase := base.find())}
+    return {"base/test_perplexity" + ("" if seed is None else f"/seed-{seed}"): value for seed, value in found.items()}
+
+
+def settings_of_conditions(chains: Sequence[Chain], names: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """The settings of these conditions, as the chains of the study's first seed have them.
+
+    Chains of another seed have other real data and perhaps another base model, so conditions are compared by the
+    chains of one seed.
+    """
+    first = [chain for chain in chains if chain.seed == chains[0].seed]
+    return {chain.condition: chain.settings for chain in first if chain.condition in names}
 
 
 def _judged(settings: RecursionSettings, plan: Plan, metrics: pd.DataFrame, scores: pd.DataFrame) -> Judgement:
     chains = [work.chain for work in plan.chains]
     study = numbers(
         metrics,
-        {chain.condition: chain.settings for chain in chains},  # its chains differ in the seed alone
+        settings_of_conditions(chains, set(settings.conditions)),
         settings.seeds,
         settings.generations,
         losses_on_test(scores, "loss"),
-        conditional_on(facts_of(chains, test_error=True)),
+        conditional_on(
+            facts_of(chains, overlapping=drawn_blocks(plan.bases, plan.chains).overlapping, test_error=True)
+        ),
     )
     return judge(study, language_claims(study), language_evidence(study))
 

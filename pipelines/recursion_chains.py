@@ -1,4 +1,4 @@
-"""From the settings of a recursion study to its chains: a base model, and a family for each condition.
+"""From the settings of a recursion study to its chains: base models, and a family for each condition and seed.
 
 Whatever cannot work together (model, tokenizer, blocks, beams, rows) is refused here.
 """
@@ -47,6 +47,12 @@ def check_settings(settings: RecursionSettings) -> architecture.ModelSize | None
         )
     if not size and model.hidden_size % model.heads:
         raise BadInput("model.heads", model.heads, f"must divide model.hidden_size ({model.hidden_size})")
+    if settings.base.per_seed and model.name:
+        raise BadInput(
+            "base.per_seed", True, f"model.name={model.name} is the base of all seeds; leave base.per_seed out"
+        )
+    if settings.base.per_seed and not settings.base.epochs:
+        raise BadInput("base.per_seed", True, "no base model is pretrained here; give base.epochs, or leave it out")
     return size
 
 
@@ -79,8 +85,8 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
 
 def make_chains(
     settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None
-) -> tuple[BaseWork | None, list[ChainWork[LanguageFamily]]]:
-    """The base model that chains start from, if there is one, and a chain for each condition and seed.
+) -> tuple[list[BaseWork], list[ChainWork[LanguageFamily]]]:
+    """The base models that chains start from (none, one, or one per seed), and a chain for each condition and seed.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
@@ -114,7 +120,7 @@ def make_chains(
         embedder=embedder,
         measure_blocks=settings.measure.blocks,
     )
-    base = None
+    bases: list[BaseWork] = []
     if name or settings.base.epochs:
         pretraining = replace(
             recipe,
@@ -123,23 +129,28 @@ def make_chains(
             batch_size=settings.base.batch_size,
             keep="best",
         )
-        base = BaseWork(plain, pretraining, settings.base.blocks, name, store)
-        plain = replace(plain, pretrained=(base.identity, store.root / "base" / base.identity))
+        of_seeds = settings.seeds if settings.base.per_seed else [None]
+        bases = [BaseWork(plain, pretraining, settings.base.blocks, name, store, seed) for seed in of_seeds]
+    pretrained = {base.of_seed: (base.identity, store.root / "base" / base.identity) for base in bases}
+    of_seed = {
+        seed: replace(plain, seed=seed, pretrained=pretrained.get(seed, pretrained.get(None)))
+        for seed in settings.seeds
+    }
     chains: list[ChainWork[LanguageFamily]] = []
     for condition_name, condition in settings.conditions.items():
-        family = _family(plain, condition_name, condition, settings)
         regime = Regime(condition.regime, condition.real_fraction, condition.fresh_real)
-        _check_rows(family, condition_name, regime, settings.generations)
+        _check_rows(_family(plain, condition_name, condition, settings), condition_name, regime, settings.generations)
         start = condition.start or train.start
-        if start == "pretrained" and base is None:
+        if start == "pretrained" and not bases:
             start = "scratch"  # without a base model, "pretrained" is random weights
         for seed in settings.seeds:
+            family = _family(of_seed[seed], condition_name, condition, settings)
             chain = make_chain(family, condition_name, regime, start, seed)
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{condition_name}", dict(condition), remedy)
             chains.append(ChainWork(chain, family, store, settings.generations))
-    return base, chains
+    return bases, chains
 
 
 def _family(

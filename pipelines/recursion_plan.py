@@ -10,7 +10,7 @@ from components import cluster, corpus
 from components.config.settings import RecursionSettings
 from components.families.device import precision
 from components.families.language import architecture
-from components.families.language.base import BASE, BaseWork
+from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.family import LanguageFamily
 from components.recursion.loop import stored_generations
@@ -18,23 +18,38 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Phase, Store
 from components.terminal import duration, print_table, say
+from pipelines.drawn import drawn_blocks
 from pipelines.recursion_chains import make_chains
+
+OVERLAP = "overlap/"
+MOST_OVERLAP = 0.01
+"""Share of a held-out split that the training text may have too without a warning."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study as it will be run: the corpus, the base model, the chains, and what each piece of work costs."""
+    """A study as it will be run: the corpus, the base models, the chains, and what each piece of work costs.
+
+    `costs` has a base model only where it is to be made. `overlap`: of each held-out split, the share that stands
+    in the training text too.
+    """
 
     corpus: corpus.Corpus
-    base: BaseWork | None
+    bases: Sequence[BaseWork]
     chains: Sequence[ChainWork[LanguageFamily]]
     stored: dict[str, list[Generation]]
     costs: dict[str, list[GenerationCost]]
     side_by_side: int
+    overlap: Mapping[str, float]
+
+    @property
+    def bases_to_make(self) -> list[BaseWork]:
+        """The base models that the store lacks and a chain waits for."""
+        return [base for base in self.bases if base.title in self.costs]
 
     def expected(self, name: str) -> dict[tuple[int, str], float]:
         """What every phase of a piece of work by (generation, phase) is expected to add to the study's wall time."""
-        if name == BASE:
+        if any(name == base.title for base in self.bases):
             return {(-1, "pretrain"): self.costs[name][0].seconds["fit"]}
         return {
             (index, kind): seconds / self.side_by_side
@@ -55,29 +70,32 @@ class Plan:
     def seconds(self) -> float:
         """Wall time of what is missing, on this machine."""
         work = {name: sum(sum(cost.seconds.values()) for cost in self.missing(name)) for name in self.costs}
-        return work.pop(BASE, 0.0) + sum(work.values()) / self.side_by_side
+        pretraining = sum(work.pop(base.title) for base in self.bases_to_make)  # one after the other
+        return pretraining + sum(work.values()) / self.side_by_side
 
 
 def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
-    """Base model, chains and costs.
+    """Base models, chains and costs.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
-    base, chains = make_chains(settings, store, prepared, size)
+    bases, chains = make_chains(settings, store, prepared, size)
     side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
         for work in chains
     }
-    lacking = any(len(stored[work.chain.identity]) <= work.generations for work in chains)
-    making = base if base and lacking and not base.find() else None
+    unfinished = [work for work in chains if len(stored[work.chain.identity]) <= work.generations]
+    awaited = {work.chain.settings["base"] for work in unfinished}
+    making = [base for base in bases if awaited and base.identity in awaited and not base.find()]
     data = chains[0].family.corpus
-    return Plan(data, base, chains, stored, costs(settings, making, chains), side_by_side)
+    overlap = {name: share for name, share in prepared.metrics.items() if name.startswith(OVERLAP)}
+    return Plan(data, bases, chains, stored, costs(settings, making, chains), side_by_side, overlap)
 
 
 def costs(
-    settings: RecursionSettings, base: BaseWork | None, chains: Sequence[ChainWork[LanguageFamily]]
+    settings: RecursionSettings, bases: Sequence[BaseWork], chains: Sequence[ChainWork[LanguageFamily]]
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
@@ -91,12 +109,12 @@ def costs(
         precision(settings.generate.precision),
     )
     found = {}
-    if base:
+    for base in bases:
         everyone = min(cluster.local_workers(), base.most_workers)
         blocks = 0 if base.name else min(len(data.pretrain), base.blocks or len(data.pretrain))
         validation = 0 if base.name else len(data.validation)
         cost = generation_cost(size, rates, base.recipe, 0, blocks, 0, validation, len(data.test), block, everyone)
-        found[BASE] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
+        found[base.title] = [replace(cost, seconds={"fit": sum(cost.seconds.values())})]
     for work in chains:
         family, accumulates = work.family, work.chain.settings["regime"]["name"] == "accumulate"
         rows = [family.rows(index) for index in range(work.generations + 2)]
@@ -132,11 +150,12 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
         f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"
     )
+    of_base = f", {len(data.pretrain):,} for {_bases(plan.bases)}" if plan.bases_to_make else ""
     say(
-        f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
-        f"{len(data.test):,} to test" + (f", {len(data.pretrain):,} for the base model" if BASE in plan.costs else "")
+        f"blocks of {block} tokens: {drawn_blocks(plan.bases, plan.chains).training}, "
+        f"{len(data.validation):,} to validate, {len(data.test):,} to test{of_base}"
     )
-    for line in measured_over(plan.chains):
+    for line in [*measured_over(plan.chains), *overlap_lines(plan.overlap)]:
         say(line)
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
     say(
@@ -171,6 +190,20 @@ def measured_over(chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
             f"measure.blocks={min(few.values())}"
         )
     return lines
+
+
+def overlap_lines(overlap: Mapping[str, float]) -> list[str]:
+    """A warning for each held-out split of which more than 1 % stands in the training text too."""
+    return [
+        f"Warning: {share:.1%} of the {name.removeprefix(OVERLAP)} split also stands in the training text, as whole lines or "
+        "documents: perplexity on it is too low. Take them out of one of the two."
+        for name, share in overlap.items()
+        if share > MOST_OVERLAP
+    ]
+
+
+def _bases(bases: Sequence[BaseWork]) -> str:
+    return "the base model" if bases[0].of_seed is None else "a base model per seed"
 
 
 def _real(regime: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ Table = Callable[[pd.DataFrame], pd.DataFrame]
 Draw = Callable[[pd.DataFrame, Path], list[Path]]
 Judge = Callable[[Numbers], Judgement]
 Artifacts = Callable[[Generation], Mapping[str, Path | str]]
+OfSeed = Callable[[Any, int], Any]
 Expected = Mapping[str, Mapping[tuple[int, str], float]]
 """By a chain's identity, then by generation and phase."""
 
@@ -34,9 +35,13 @@ TITLES = {"vae": "VAE"}
 
 
 def make_chains(
-    settings: StudySettings, store: Store, conditions: Mapping[str, RegimeCondition], families: Mapping[str, Any]
+    settings: StudySettings,
+    store: Store,
+    conditions: Mapping[str, RegimeCondition],
+    families: Mapping[str, Any],
+    of_seed: OfSeed = lambda family, seed: family,
 ) -> list[ChainWork[Any]]:
-    """A chain for each condition and seed; `families` by the condition's name.
+    """A chain for each condition and seed; `families` by the condition's name, `of_seed` makes one a seed's own.
 
     Raises:
         BadInput: two conditions that are one.
@@ -45,11 +50,12 @@ def make_chains(
     for name, condition in conditions.items():
         for seed in settings.seeds:
             regime = Regime(condition.regime, condition.real_fraction)
-            chain = make_chain(families[name], name, regime, "scratch", seed)
+            family = of_seed(families[name], seed)
+            chain = make_chain(family, name, regime, "scratch", seed)
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{name}", dict(condition), remedy)
-            chains.append(ChainWork(chain, families[name], store, settings.generations))
+            chains.append(ChainWork(chain, family, store, settings.generations))
     return chains
 
 

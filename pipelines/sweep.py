@@ -16,7 +16,6 @@ import pandas as pd
 from components import cluster, tracking
 from components.config import sweep as config
 from components.config.sweep import Sweep
-from components.families.language.base import BASE
 from components.figures import sweep as figures
 from components.figures.table import readable
 from components.measures.risk import RISKS
@@ -55,7 +54,7 @@ def sweep(arguments: Sequence[str]) -> None:
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
     left = max(most - len(begun), 0) + begun.count("running")
     cost = expected_cost(chosen, runs, searched, first, left)
-    print_plan(chosen, most, len(begun), left, cost)
+    print_plan(chosen, most, len(begun), left, cost, runs.notes)
     if study.dry_run:
         return
     if cost:
@@ -98,7 +97,7 @@ def _run(
 
 
 def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
-    """The base model if the store lacks it, then trials side by side as they fit."""
+    """The base models that the store lacks, one after the other; then trials side by side as they fit."""
     settings = chosen.study.cluster
     with cluster.connect(settings) as capacity:
         gpu = runs.takes_gpu and capacity.gpus > 0
@@ -113,10 +112,10 @@ def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
             storage=store.root / "ray",
             max_failures=settings.max_failures,
         )
-        if runs.base and not runs.base.find():
-            everyone = max(1, min(capacity.workers, runs.base.most_workers))
-            base = cluster.Crew(everyone, 1, gpu, crew.storage, crew.max_failures)
-            cluster.run_groups({BASE: runs.base}, base, trials.watch)
+        bases: dict[str, cluster.Work] = {base.title: base for base in runs.bases if not base.find()}
+        if bases:
+            everyone = max(1, min(capacity.workers, runs.bases[0].most_workers))
+            cluster.run_groups(bases, replace(crew, workers=everyone, side_by_side=1), trials.watch)
         cluster.run_trials_in_groups(trials, crew, trials.watch)
 
 

@@ -15,9 +15,10 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
 from pipelines import discrete, gaussian, mixture, small_families, vae
+from pipelines.drawn import drawn_blocks
 from pipelines.recursion import samples_page
 from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
-from pipelines.recursion_plan import costs
+from pipelines.recursion_plan import costs, overlap_lines
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""
@@ -30,17 +31,18 @@ class Runs:
     """A family's chains and where they run.
 
     `workers`: Ray Train workers a trial, 0 for families that take a process each. `block`: pieces of real data a row.
-    `takes_gpu`: whether a trial takes a GPU where the cluster has some. `base`: made before any trial. `costs`: what
-    chains, and a base model to be made, will cost by piece of work, where a formula tells.
+    `takes_gpu`: whether a trial takes a GPU where the cluster has some. `bases`: made before any trial. `costs`: what
+    chains, and base models to be made, will cost by piece of work, where a formula tells. `notes`: lines for the plan.
     """
 
     chains: Chains
     workers: int = 0
     block: int = 1
     takes_gpu: bool = False
-    base: BaseWork | None = None
+    bases: Sequence[BaseWork] = ()
     costs: Callable[[Sequence[ChainWork[Any]]], Mapping[str, Sequence[GenerationCost]]] | None = None
     artifacts: Artifacts = lambda generation, family: {}
+    notes: Sequence[str] = ()
 
 
 def runs_of(sweep: Sweep, store: Store) -> Runs:
@@ -54,7 +56,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
         case RecursionSettings():
             size = check_settings(study)
             prepared = prepare_corpus(study, store)
-            base, _ = make_chains(study, store, prepared, size)
+            bases, chains = make_chains(study, store, prepared, size)
 
             def language(settings: StudySettings) -> list[ChainWork[Any]]:
                 assert isinstance(settings, RecursionSettings)
@@ -65,14 +67,15 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
                 workers=study.train.workers,
                 block=study.corpus.block_size,
                 takes_gpu=True,
-                base=base,
-                costs=lambda chains: costs(study, base if base and not base.find() else None, chains),
+                bases=bases,
+                costs=lambda chains: costs(study, [base for base in bases if not base.find()], chains),
                 artifacts=samples_page,
+                notes=[f"{drawn_blocks(bases, chains).training}", *overlap_lines(prepared.metrics)],
             )
         case VaeSettings():
             real = images.prepare(study.data, store)
             return Runs(
-                _small(store, lambda settings, name: vae.family_of(settings, name, real)),
+                _small(store, lambda settings, name: vae.family_of(settings, name, real), vae.of_seed),
                 takes_gpu=True,
                 artifacts=vae.samples,
             )
@@ -85,10 +88,14 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
     raise TypeError(study)
 
 
-def _small(store: Store, family_of: Callable[[Any, str], Any]) -> Chains:
+def _small(
+    store: Store,
+    family_of: Callable[[Any, str], Any],
+    of_seed: small_families.OfSeed = lambda family, seed: family,
+) -> Chains:
     def chains(settings: StudySettings) -> list[ChainWork[Any]]:
         conditions: Mapping[str, Any] = settings.conditions  # type: ignore[attr-defined]
         families = {name: family_of(settings, name) for name in conditions}
-        return small_families.make_chains(settings, store, conditions, families)
+        return small_families.make_chains(settings, store, conditions, families, of_seed)
 
     return chains

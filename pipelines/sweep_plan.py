@@ -9,7 +9,6 @@ import pandas as pd
 from components import cluster
 from components.config.errors import BadInput
 from components.config.sweep import TRIAL, Sweep
-from components.families.language.base import BASE
 from components.sweep import objectives, space
 from components.sweep.space import Point, Space
 from components.terminal import duration, print_table, say
@@ -98,9 +97,10 @@ def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[P
     chains = [
         chain for point in drawn for chain in runs.chains(chosen.with_conditions({"drawn": point}))
     ]  # point by point: two that are drawn alike are one condition twice
-    costs = dict(runs.costs(chains))
-    base = costs.pop(BASE, [])
-    trials = [cost for chain in chains for cost in costs[chain.chain.identity]]
+    costs = runs.costs(chains)
+    identities = [chain.chain.identity for chain in chains]
+    trials = [cost for identity in identities for cost in costs[identity]]
+    base = [cost for name, found in costs.items() if name not in identities for cost in found]
     share = left / len(drawn)
     side_by_side = min(left, cluster.local_groups(runs.workers, chosen.study.cluster.concurrent_chains))
     seconds = share * sum(sum(cost.seconds.values()) for cost in trials) / side_by_side
@@ -110,8 +110,8 @@ def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[P
     )
 
 
-def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | None) -> None:
-    """Trials, seeds, generations, what is searched, disk and time."""
+def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | None, notes: Sequence[str]) -> None:
+    """Trials, seeds, generations, what is searched, disk and time, and what there is to say of the real data."""
     settings, study = chosen.settings, chosen.study
     say(
         f"Sweep {chosen.name}: {most} trials"
@@ -119,6 +119,8 @@ def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | Non
         + f"; each {len(study.seeds)} seeds, generations 0-{study.generations}; {settings.sampler}, "
         f"objectives {', '.join(settings.objectives)}"
     )
+    for note in notes:
+        say(note)
     if cost:
         say(
             f"{left} trials to run: at most about {duration(cost.seconds)} on this machine (measured just now, workers' "

@@ -5,9 +5,11 @@ settings -> images -> chains (conditions x seeds) -> images by generation, their
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from components import config
@@ -25,6 +27,7 @@ from components.recursion.worker import ChainWork
 from components.scorecard import HeldOut, judge, vae_claims, vae_evidence
 from components.scorecard.evidence.vae import MEAN_IMAGE
 from components.store import Phase, Store
+from pipelines.drawn import drawn_images
 from pipelines.scores import TIDY, losses_on_test, read_scores, under_generation_0
 from pipelines.small_families import Expected, make_chains, print_plan, run_study
 from pipelines.study import run_command
@@ -44,10 +47,11 @@ def autoencoders(arguments: Sequence[str]) -> None:
     store = Store.open(settings.store.path, settings.store.cache)
     real = images.prepare(settings.data, store)
     families = {name: family_of(settings, name, real) for name in settings.conditions}
-    chains = make_chains(settings, store, settings.conditions, families)
-    print_plan(chains, _plan(settings, families, real))
+    chains = make_chains(settings, store, settings.conditions, families, of_seed)
+    print_plan(chains, _plan(settings, chains, real))
     if settings.dry_run:
         return
+    by_seed = {work.chain.seed: work.family for work in chains}
     draw = partial(figures.save_all, settings=settings, recorded=partial(_recorded, chains, store))
     run_study(
         settings,
@@ -60,8 +64,8 @@ def autoencoders(arguments: Sequence[str]) -> None:
         lambda study: judge(study, vae_claims(study), vae_evidence(study)),
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
-        derived=partial(_derived, family=chains[0].family),
-        held_out=partial(_held_out, family=chains[0].family),
+        derived=partial(_derived, families=by_seed),
+        held_out=partial(_held_out, families=by_seed),
     )
 
 
@@ -72,13 +76,18 @@ def family_of(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
     return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
 
 
-def _plan(settings: VaeSettings, families: Mapping[str, VaeFamily], real: Phase) -> list[str]:
+def of_seed(family: VaeFamily, seed: int) -> VaeFamily:
+    """The family with the images of a seed."""
+    return replace(family, seed=seed)
+
+
+def _plan(settings: VaeSettings, chains: Sequence[ChainWork[VaeFamily]], real: Phase) -> list[str]:
     size = real.metrics
     height, width = int(size["height"]), int(size["width"])
     parameters = vae.parameter_count(vae.create(vae.Shape(height, width, settings.latents), seed=0))
-    recipe = next(iter(families.values())).recipe
+    recipe = chains[0].family.recipe
     return [
-        f"{size['train/images']:,.0f} images of {height}x{width} to train on, {size['test/images']:,.0f} to test on",
+        f"{drawn_images(chains).training} of {height}x{width}; {size['test/images']:,.0f} to test on",
         f"VAEs with {parameters:,} parameters and {settings.latents} latents, {recipe.epochs} epochs of batches of "
         f"{recipe.batch_size} in {recipe.precision}",
     ]
@@ -114,23 +123,28 @@ def _recorded(chains: Sequence[ChainWork[VaeFamily]], store: Store) -> list[tupl
     ]
 
 
-def _derived(generations: Sequence[Generation], family: VaeFamily) -> pd.DataFrame:
-    """Tidy numbers: every generation's images beside the real ones, and what the mean real image would do."""
-    lost = mean_image_losses(family.real["train"], family.real["test"])
+def _derived(generations: Sequence[Generation], families: Mapping[int, VaeFamily]) -> pd.DataFrame:
+    """Tidy numbers: each generation's images beside the real ones of its seed, and what their mean image would do."""
+    lost = _mean_image_losses(families)
     rows = [
         (chain.condition, chain.seed, index, metric, value)
         for chain in under_generation_0(read_scores(generations))
         for index, numbers in beside_real(chain.real, chain.held_out, chain.written)
-        for metric, value in (numbers | {MEAN_IMAGE: float(lost.mean())}).items()
+        for metric, value in (numbers | {MEAN_IMAGE: float(lost[chain.seed].mean())}).items()
     ]
     return pd.DataFrame(rows, columns=TIDY)
 
 
-def _held_out(generations: Sequence[Generation], family: VaeFamily) -> HeldOut:
+def _held_out(generations: Sequence[Generation], families: Mapping[int, VaeFamily]) -> HeldOut:
     """The loss on each test image: every model's, and that of a model of the mean image, under its metric's name."""
-    lost = mean_image_losses(family.real["train"], family.real["test"])
-    of_mean = {(MEAN_IMAGE, generation.chain.seed, 0): lost for generation in generations}
-    return {**losses_on_test(read_scores(generations, ["set", "row", "negative_elbo"]), "negative_elbo"), **of_mean}
+    scores = read_scores(generations, ["set", "row", "negative_elbo"])
+    of_mean = {(MEAN_IMAGE, seed, 0): lost for seed, lost in _mean_image_losses(families).items()}
+    return {**losses_on_test(scores, "negative_elbo"), **of_mean}
+
+
+def _mean_image_losses(families: Mapping[int, VaeFamily]) -> dict[int, np.ndarray]:
+    """What a model of the mean real image loses on each test image, by seed."""
+    return {seed: mean_image_losses(family.real["train"], family.real["test"]) for seed, family in families.items()}
 
 
 if __name__ == "__main__":

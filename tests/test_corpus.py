@@ -202,26 +202,31 @@ def test_the_embedded_corpus_is_the_language_reference_split_8_1_1_and_docstring
     assert min(sizes["validation"], sizes["test"]) > 0.08 * study
     documents = texts.train + texts.validation + texts.test
     assert len(set(documents)) == len(documents)
+    paragraphs = [part.strip() for document in documents for part in embedded.paragraphs(document)]
+    assert len(set(paragraphs)) == len(paragraphs)  # topics repeat each other
     assert len(set(texts.pretrain)) == len(texts.pretrain)
 
 
-def test_the_laptop_presets_corpus_gives_512_blocks_and_the_rest_to_the_base(tmp_path: Path) -> None:
+def test_the_laptop_presets_corpus_gives_each_seed_512_blocks_and_the_rest_to_the_base(tmp_path: Path) -> None:
     laptop = config.load(RecursionSettings, ["--preset", "laptop"])
     metrics = corpus.prepare(laptop.corpus, str(laptop.tokenizer), tmp_path)
     loaded = corpus.load(tmp_path)
     assert loaded.train.shape == (512, 64)
+    assert len(loaded.pool) >= 2 * 512  # the preset's two seeds have no block in common
     assert len(loaded.pretrain) == metrics["blocks/pretrain"] > 8_000
     assert min(len(loaded.validation), len(loaded.test)) >= 128
     assert loaded.vocabulary_size == 2048
     assert max(array.max() for array in (loaded.pretrain, loaded.train, loaded.test)) < 2048
 
 
-def test_the_study_gets_train_blocks_evenly_spread_and_the_base_the_rest(tmp_path: Path) -> None:
+def test_a_study_of_shared_blocks_gets_them_evenly_spread_and_the_base_the_rest(tmp_path: Path) -> None:
     folder = write(tmp_path / "text", train=PROSE, valid=PROSE[:400], test=PROSE[:400])
     whole, part = tmp_path / "whole", tmp_path / "part"
     for target, count in ((whole, None), (part, 20)):
         target.mkdir()
-        settings = CorpusSettings(path=str(folder), block_size=16, vocabulary_size=400, train_blocks=count)
+        settings = CorpusSettings(
+            path=str(folder), block_size=16, vocabulary_size=400, train_blocks=count, shared_blocks=True
+        )
         corpus.prepare(settings, "train", target)
     every, chosen = corpus.load(whole), corpus.load(part)
     there = len(every.train)
@@ -240,8 +245,8 @@ def test_blocks_set_aside_are_neither_trained_on_nor_pretrained_on_and_in_no_ord
         target.mkdir()
         corpus.prepare(CorpusSettings(path=str(folder), block_size=16, vocabulary_size=400, **parts), "train", target)
     every, parted = corpus.load(whole), corpus.load(part)
-    sets = [parted.train, parted.reserve, parted.pretrain]
-    assert [len(part) for part in sets] == [20, 12, len(every.train) - 32]
+    sets = [parted.pool, parted.reserve, parted.pretrain]
+    assert [len(part) for part in sets] == [80, 12, len(every.train) - 92]  # four seeds' sets: half of the text
     assert sorted(np.concatenate(sets).tolist()) == sorted(every.train.tolist())
     places = [every.train.tolist().index(block) for block in parted.reserve.tolist()]
     assert places != sorted(places)

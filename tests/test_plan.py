@@ -168,7 +168,7 @@ def test_the_number_of_generations_and_of_workers_is_no_part_of_a_chains_identit
 
 def test_without_a_base_every_generation_starts_from_random_weights(store: Store) -> None:
     planned = plan(store, "--base.epochs", "0")
-    assert planned.base is None
+    assert planned.bases == []
     assert planned.chains[0].chain.settings["start"] == "scratch"
 
 
@@ -179,11 +179,11 @@ def test_a_model_by_name_is_the_base_with_its_own_size_and_tokenizer(store: Stor
     planned = plan(store, "--model.name", str(tmp_path / "model"), "--tokenizer", "None")
     family = planned.chains[0].family
     assert (family.size.hidden_size, family.size.layers, family.size.positions) == (24, 1, 64)
-    assert planned.base is not None
-    assert family.pretrained == (planned.base.identity, store.root / "base" / planned.base.identity)
+    [base] = planned.bases
+    assert family.pretrained == (base.identity, store.root / "base" / base.identity)
     [bringing_in] = planned.costs[BASE]
     assert bringing_in.trained == 0  # nothing is pretrained
-    assert planned.base.name == str(tmp_path / "model")
+    assert base.name == str(tmp_path / "model")
 
 
 def test_a_models_folder_may_be_named_from_where_the_command_is_given(
@@ -197,8 +197,8 @@ def test_a_models_folder_may_be_named_from_where_the_command_is_given(
     )
     monkeypatch.chdir(tmp_path)
     planned = plan(store, "--model.name", "model", "--tokenizer", "None")
-    assert planned.base is not None
-    assert planned.base.name == str(tmp_path / "model")  # a worker has another working directory
+    [base] = planned.bases
+    assert base.name == str(tmp_path / "model")  # a worker has another working directory
 
 
 def test_the_published_codes_remainder_reaches_the_corpus() -> None:

@@ -102,6 +102,7 @@ def runs(client: MlflowClient, kind: str) -> list:
 def test_the_plan_comes_first_then_progress_then_the_table_and_the_address(output):
     order = [
         "2 chains (1 conditions x 2 seeds)",
+        "each seed trains on its own 32 of 256 blocks",
         "TFLOP",
         "generation 1 done in",
         "distinct 2",
@@ -118,8 +119,8 @@ def test_nothing_of_the_study_lives_on_after_it(place, output):
 
 def test_every_phase_is_computed_once_and_what_chains_share_for_both(place, output):
     counted = Counter(kind for kind, _ in place.computed())
-    # generation 0 is composed of the same real data for every seed
-    assert counted == {"corpus": 1, "base": 1, "compose": 3, "fit": 4, "sample": 4, "measure": 4}
+    # each seed's generation 0 is composed of real data of its own
+    assert counted == {"corpus": 1, "base": 1, "compose": 4, "fit": 4, "sample": 4, "measure": 4}
     assert len(set(place.computed())) == counted.total()
 
 
@@ -232,13 +233,26 @@ def test_each_chain_has_a_registered_model_with_a_version_a_generation(client):
         assert client.get_model_version_by_alias(model.name, "latest").tags["generation"] == "1"
 
 
-def test_the_same_prompts_stand_in_every_generations_samples(client):
-    pages = []
+def test_the_same_prompts_stand_in_every_generations_samples_of_a_chain(client):
+    pages: dict[str, list[list[str]]] = {}
     for generation in runs(client, "generation"):
         text = Path(client.download_artifacts(generation.info.run_id, "samples.md")).read_text()
-        pages.append(re.findall(r"## Prompt \d+\n\n```text\n(.*?)\n```", text, re.DOTALL))
-    assert len(pages[0]) == 8
-    assert all(page == pages[0] for page in pages)
+        of_chain = pages.setdefault(generation.data.tags["recursion.seed"], [])
+        of_chain.append(re.findall(r"## Prompt \d+\n\n```text\n(.*?)\n```", text, re.DOTALL))
+    assert [len(of_chain) for of_chain in pages.values()] == [2, 2]
+    for first, second in pages.values():
+        assert len(first) == 8
+        assert first == second
+    assert pages["0"] != pages["1"]  # each seed continues blocks of its own
+
+
+def test_each_seeds_model_is_trained_on_real_data_of_its_own(client):
+    digests = {}
+    for generation in runs(client, "generation"):
+        inputs = client.get_run(generation.info.run_id).inputs.dataset_inputs
+        [training] = [one.dataset.digest for one in inputs if one.dataset.name == "training data"]
+        digests[generation.data.tags["recursion.seed"], generation.data.tags["recursion.generation"]] = training
+    assert len({*digests.values()}) == 4
 
 
 def test_any_generations_folder_is_a_model_for_transformers(place, output):

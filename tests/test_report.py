@@ -280,6 +280,25 @@ def test_samples_are_beside_those_of_the_generation_before(study: Contents):
     assert [card.perplexity for card in cards] == ["20.0", "21.0", "22.0", "23.0"]
 
 
+def test_prompts_of_each_seeds_own_blocks_stand_under_one_number_and_each_with_its_seed(
+    study: Contents, tmp_path: Path
+):
+    own = [replace(sample, prompt=f"{sample.prompt} of seed {sample.seed}") for sample in study.samples]
+    prompts = by_prompt(own)
+    assert [(prompt.number, prompt.text, prompt.seed) for prompt in prompts] == [
+        (number, f"{text} of seed {seed}", seed)
+        for number, text in enumerate(("first prompt", "second prompt"), start=1)
+        for seed in range(SEEDS)
+    ]
+    for prompt in prompts:
+        assert [(row.condition, row.seed) for row in prompt.rows] == [(name, prompt.seed) for name in CONDITIONS]
+    assert {prompt.seed for prompt in by_prompt(study.samples)} == {None}
+    page = write_page(tmp_path / "report.html", [replace(study, samples=own)]).read_text("utf-8")
+    found = re.findall(r'<div data-prompt="(\d)" data-seed="(\d)">\s*<h\d>(.*?)</h\d>', page)
+    assert found == [(n, seed, f"Prompt {n}, seed {seed}") for n in ("1", "2") for seed in ("0", "1")]
+    assert re.findall(r'<option value="(\d)">\d</option>', page) == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("continuation", "told"),
     [

@@ -342,7 +342,7 @@ def test_fewer_training_images_are_taken_from_all_over_the_set(tmp_path: Path):
     pixels = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)
     write_idx(tmp_path / "train-idx3", pixels)
     write_idx(tmp_path / "test-idx3", pixels[:4])
-    train_images, _ = prepared(tmp_path / "store", path=str(tmp_path), train_images=4)
+    train_images, _ = prepared(tmp_path / "store", path=str(tmp_path), train_images=4, shared_images=True)
     assert train_images[:, 0, 0].tolist() == [0, 13, 26, 39]
 
 

@@ -75,7 +75,10 @@ class CorpusSettings(Section):
         description="what does not fill a block: dropped once a split, or every 1,000 lines (published code)",
     )
     train_blocks: Count | None = Field(
-        None, description="blocks the study trains on (all if empty); the base model gets the rest"
+        None, description="blocks that each seed trains on (all if empty); the base model gets what no seed can draw"
+    )
+    shared_blocks: bool = Field(
+        False, description="all seeds train on the same blocks; otherwise each seed draws its own train_blocks"
     )
     reserve_blocks: Natural = Field(
         0, description="blocks of the training text set aside for fresh_real, which no model has seen before"
@@ -110,6 +113,7 @@ class BaseModelSettings(Section):
     learning_rate: Rate = 2e-3
     batch_size: Count = 64
     blocks: Count | None = Field(None, description="at most this many pretraining blocks (all if empty)")
+    per_seed: bool = Field(False, description="each seed pretrains its own base model; this costs one base per seed")
 
 
 class TrainSettings(Section):

@@ -144,7 +144,10 @@ class ImagesSettings(Section):
         description="IDX files or pictures, a folder or one file; without a test set a tenth is one. Wins over name",
     )
     train_images: Annotated[int, Number, Field(ge=2)] | None = Field(
-        None, description="at most so many to train on (all if empty)"
+        None, description="images that each seed trains on, at most (all if empty)"
+    )
+    shared_images: bool = Field(
+        False, description="all seeds train on the same images; otherwise each seed draws its own train_images"
     )
 
 

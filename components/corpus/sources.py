@@ -49,7 +49,7 @@ class Texts:
             case "line":
                 return [line for document in documents for line in _lines(document)]
             case "paragraph":
-                return [part for document in documents for part in re.split(r"(?<=\n\n)(?!\n)", document) if part]
+                return [part for document in documents for part in embedded.paragraphs(document)]
             case "row":
                 return list(documents)
 

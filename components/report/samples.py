@@ -1,7 +1,7 @@
 """The samples of the same prompts through the generations, side by side, with what changed marked."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -36,19 +36,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Prompt:
-    """`beginning`: how a list names it."""
+    """`beginning`: how a list names it. `seed`: the only seed that has it, None where other seeds have it too."""
 
     number: int
     text: str
     beginning: str
     rows: Sequence[Row]
+    seed: int | None = None
 
 
 def by_prompt(samples: Sequence[Sample]) -> list[Prompt]:
-    """Every prompt with a row a chain, in it a card a generation, in order."""
-    prompts: dict[str, dict[tuple[str, int], list[Sample]]] = {}
+    """Every prompt with a row per chain, in it a card per generation, in order.
+
+    Seeds with their own training blocks have their own prompts: the first prompt of each seed is prompt 1, and so on.
+    """
+    numbers: dict[int, dict[str, int]] = {}
+    prompts: dict[tuple[int, str], dict[tuple[str, int], list[Sample]]] = {}
     for sample in samples:
-        chains = prompts.setdefault(sample.prompt, {})
+        of_seed = numbers.setdefault(sample.seed, {})
+        number = of_seed.setdefault(sample.prompt, len(of_seed) + 1)
+        chains = prompts.setdefault((number, sample.prompt), {})
         chains.setdefault((sample.condition, sample.seed), []).append(sample)
     return [
         Prompt(
@@ -56,8 +63,9 @@ def by_prompt(samples: Sequence[Sample]) -> list[Prompt]:
             visible(prompt),
             _beginning(visible(prompt)),
             [Row(condition, seed, _cards(written)) for (condition, seed), written in chains.items()],
+            _only_seed(chains) if len(numbers) > 1 else None,
         )
-        for number, (prompt, chains) in enumerate(prompts.items(), start=1)
+        for (number, prompt), chains in sorted(prompts.items(), key=lambda item: item[0][0])
     ]
 
 
@@ -82,6 +90,12 @@ def _cards(written: Sequence[Sample]) -> list[Card]:
         change = _change(pieces, in_order[place - 1].generation) if place else ""
         cards.append(Card(sample.generation, short(sample.perplexity), pieces, change, unseen(text)))
     return cards
+
+
+def _only_seed(chains: Iterable[tuple[str, int]]) -> int | None:
+    """The seed of these (condition, seed), None where there are several."""
+    seeds = {seed for _, seed in chains}
+    return seeds.pop() if len(seeds) == 1 else None
 
 
 def _change(pieces: Sequence[tuple[str, bool]], before: int) -> str:

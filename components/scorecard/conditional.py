@@ -15,8 +15,8 @@ class Facts:
     """What the seeds of a study share.
 
     `drawn`: each seed draws its real data from a known distribution, and risks are measured against
-    that. `own_blocks`: each seed trains on its own part of the real data. `base`: the pretrained
-    models that chains start from: none where they start from random weights, one that all share, or
+    that. `own_blocks`: each seed trains on its own part of the real data; `overlapping`: some of
+    these parts have pieces in common. `base`: the pretrained models that chains start from: none where they start from random weights, one that all share, or
     each seed's own. `test_error`: the intervals include the sampling error of the test split.
     `processors`: the kinds of processor and precision that the chains ran on, in words; empty where
     nobody wrote them down.
@@ -24,6 +24,7 @@ class Facts:
 
     drawn: bool = False
     own_blocks: bool = False
+    overlapping: bool = False
     base: Literal["none", "shared", "own"] = "none"
     test_error: bool = False
     processors: Collection[str] = ()
@@ -43,6 +44,8 @@ def conditional_on(facts: Facts) -> str:
     said = ["Intervals cover the seeds of this study only."]
     if own:
         said.append(f"Each seed has its own {_listed(own)}.")
+    if facts.overlapping:
+        said.append("Some of the training sets overlap.")
     if facts.drawn:
         said.append("Each seed draws its own real data from a known distribution, against which errors are exact.")
     elif facts.base == "none":

@@ -2,7 +2,7 @@
 
 With a model by name its weights are brought into the store once, so that every worker on every node reads the same
 files and none asks the Hub. From scratch, an OPT of the size asked for is pretrained on the corpus's own pretraining
-blocks, as Meta pretrained theirs: once for all chains and seeds.
+blocks, as Meta pretrained theirs: once for all chains, or with `base.per_seed` once for the chains of each seed.
 """
 
 from dataclasses import dataclass, replace
@@ -26,18 +26,33 @@ from components.store import Phase, Store, identity
 
 BASE = "base model"
 BASE_SEED = 0
+"""Of the one base model that serves all seeds."""
 BLOCKS_A_WORKER = 8
 
 
 @dataclass(frozen=True)
 class BaseWork:
-    """The base model to be made, as it travels to the workers of its group."""
+    """The base model to be made, as it travels to the workers of its group.
+
+    `of_seed`: the only seed whose chains start from it, None where all chains do. It decides the first weights and
+    the order of the blocks; the blocks are the same for all seeds.
+    """
 
     family: LanguageFamily
     recipe: Recipe
     blocks: int | None
     name: str | None
     store: Store
+    of_seed: int | None = None
+
+    @property
+    def seed(self) -> int:
+        return BASE_SEED if self.of_seed is None else self.of_seed
+
+    @property
+    def title(self) -> str:
+        """What this piece of work is called in plans and progress."""
+        return BASE if self.of_seed is None else f"{BASE} of seed {self.of_seed}"
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -48,7 +63,8 @@ class BaseWork:
             return {"format": FORMATS["fit"], **weights, "test": digests["test"]}
         data = {kind: digests[kind] for kind in ("pretrain", "validation", "test", "tokenizer")}
         fit = replace(self.family, recipe=self.recipe).settings["fit"]
-        return {"fit": fit, "blocks": self.blocks, "data": data}
+        seed = {"seed": self.seed} if self.seed != BASE_SEED else {}
+        return {"fit": fit, "blocks": self.blocks, "data": data, **seed}
 
     @property
     def most_workers(self) -> int:
@@ -71,7 +87,7 @@ class BaseWork:
             return self._make(out, peers, progress)
 
         with logs.at(phase="pretrain"):
-            phase(self.store, "base", self.inputs, make, peers, phase_progress(send, BASE, "pretrain"))
+            phase(self.store, "base", self.inputs, make, peers, phase_progress(send, self.title, "pretrain"))
 
     def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
         """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot."""
@@ -81,8 +97,8 @@ class BaseWork:
             opt.save(opt.load(self.name), out / "model", corpus.tokenizer_folder)
         elif not self.name:
             blocks = _spread(corpus.pretrain, self.blocks)
-            model = architecture.create(self.family.size, BASE_SEED)
-            metrics = self.family.train(model, blocks, self.recipe, BASE_SEED, out, peers, progress)
+            model = architecture.create(self.family.size, self.seed)
+            metrics = self.family.train(model, blocks, self.recipe, self.seed, out, peers, progress)
         if peers.leads:  # the others may be on machines that do not have the model yet
             model = opt.load(out / "model").to(device()).eval()
             tell = progress if self.name else _silent  # short after a pretraining, and long beside a copy

@@ -58,7 +58,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LanguageFamily:
-    """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
+    """Everything that a chain does, apart from its regime; small, so that Ray can carry it to workers.
+
+    `seed`: whose blocks of the corpus's pool are the real training blocks.
 
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
     result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
@@ -80,6 +82,7 @@ class LanguageFamily:
     growth: float = 0.0
     embedder: Embedder | None = None
     measure_blocks: int = 256
+    seed: int = 0
 
     name = "language"
     in_memory = False
@@ -87,7 +90,7 @@ class LanguageFamily:
 
     @cached_property
     def corpus(self) -> corpus.Corpus:
-        return corpus.load(self.corpus_folder)
+        return corpus.load(self.corpus_folder, self.seed)
 
     @property
     def data_folder(self) -> Path:
@@ -155,7 +158,7 @@ class LanguageFamily:
         return 2.0 * self.embedder.parameters * sets * self.measured * self.real().shape[1]
 
     def real(self) -> np.ndarray:
-        """The real training blocks; (blocks, tokens)."""
+        """The real training blocks of the chain's seed; (blocks, tokens)."""
         return self.corpus.train
 
     def digests(self) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ looked at, and what the next generation is trained on where `fresh` is off. Wher
 generation's minibatches are drawn from the decoder as they are needed, and no image is seen twice.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from components.families.vae.training import Recipe, Rows, Sampling, draw, train
 from components.recursion.family import GuardFailure, Origin, Pool, Step
 from components.recursion.rows import compose_rows
 from components.regimes import REAL, Composition, Regime
+from components.seeds import rows_of_seed
 from components.store import read_manifest
 
 FORMATS = {"fit": 1, "sample": 1, "measure": 2}
@@ -40,13 +42,17 @@ SHEET = 8
 
 @dataclass(frozen=True)
 class VaeFamily:
-    """Everything that the chains of one condition share; small, so that Ray can carry it to workers."""
+    """Everything that a chain does, apart from its regime; small, so that Ray can carry it to workers.
+
+    `seed`: whose images of the pool are the real training images.
+    """
 
     images_folder: Path
     latents: int
     recipe: Recipe
     sampling: Sampling = "means"
     fresh: bool = True
+    seed: int = 0
 
     name = vae.FAMILY
     in_memory = False
@@ -68,15 +74,32 @@ class VaeFamily:
 
     @cached_property
     def real(self) -> dict[str, np.ndarray]:
-        """`train` and `test`; uint8 (images, height, width)."""
-        return {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in ("train", "test")}
+        """`train`, of the chain's seed, and `test`; uint8 (images, height, width)."""
+        found = {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in ("train", "test")}
+        if self.size < self.pool:
+            found["train"] = found["train"][rows_of_seed(self.pool, self.size, self.seed)]
+        return found
+
+    @property
+    def size(self) -> int:
+        """Images that a seed trains on."""
+        return int(read_manifest(self.images_folder)["metrics"]["train/images"])
+
+    @cached_property
+    def pool(self) -> int:
+        """Images that the seeds' sets are drawn from."""
+        return len(np.load(self.images_folder / "train.npy", mmap_mode="r", allow_pickle=False))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "real"}  # each worker reads its own
+        kept = {name: value for name, value in vars(self).items() if name not in ("real", "pool")}
+        return kept  # each worker reads its own
 
     def digests(self) -> Mapping[str, str]:
         files = read_manifest(self.images_folder)["files"]
-        return {"training": files["train.npy"]["sha256"], "evaluation": files["test.npy"]["sha256"]}
+        training = files["train.npy"]["sha256"]
+        if self.size < self.pool:
+            training = hashlib.sha256(self.real["train"].tobytes()).hexdigest()
+        return {"training": training, "evaluation": files["test.npy"]["sha256"]}
 
     def base(self) -> None:
         return None

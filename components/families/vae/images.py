@@ -1,6 +1,8 @@
 """Real images: scikit-learn's digits, IDX files, a folder of pictures, or a data set of OpenML by name.
 
 source -> grey images of one size (bytes) -> training and test split -> `train.npy`, `test.npy` in the store
+
+`train.npy` is the study's pool: each seed trains on its own set out of it, or all seeds on all of it.
 """
 
 import gzip
@@ -16,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from components.config.errors import BadInput
 from components.config.small_families import ImagesSettings
 from components.recursion.phase import phase
+from components.seeds import number_of_sets
 from components.store import Phase, Store, write_array
 
 DIGITS = "digits"
@@ -35,19 +38,25 @@ Split = tuple[np.ndarray, np.ndarray]
 def prepare(settings: ImagesSettings, store: Store) -> Phase:
     """Read the images and keep them in the store, where every worker finds them.
 
+    With `train_images`, the pool has up to 8 disjoint sets of that many images, one per seed, evenly spread over
+    the training images; with `shared_images` it is one set for all seeds.
+
     Raises:
         BadInput: nothing there, a damaged file, images of unequal or of no possible size, OpenML out of reach.
     """
     train, test = _read(settings)
-    train = evenly(train, settings.train_images or len(train))
-    digests = {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in (("train", train), ("test", test))}
+    size = min(settings.train_images or len(train), len(train))
+    sets = 1 if settings.shared_images else number_of_sets(len(train), size)
+    pool = evenly(train, sets * size)
+    digests = {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in (("train", pool), ("test", test))}
+    inputs = {**digests, "shape": list(pool.shape[1:]), **({"images_of_a_seed": size} if sets > 1 else {})}
 
     def write(out: Path) -> dict[str, float]:
-        write_array(out / "train.npy", train)
+        write_array(out / "train.npy", pool)
         write_array(out / "test.npy", test)
-        return {"train/images": len(train), "test/images": len(test), "height": train.shape[1], "width": train.shape[2]}
+        return {"train/images": size, "test/images": len(test), "height": pool.shape[1], "width": pool.shape[2]}
 
-    prepared = phase(store, "images", {**digests, "shape": list(train.shape[1:])}, lambda out, _: write(out))
+    prepared = phase(store, "images", inputs, lambda out, _: write(out))
     store.bring(prepared.place)
     return prepared
 

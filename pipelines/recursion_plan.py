@@ -18,7 +18,7 @@ from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Phase, Store
 from components.terminal import duration, print_table, say
-from pipelines.recursion_chains import make_chains
+from pipelines.recursion_chains import Models, make_chains
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Plan:
         return work.pop(BASE, 0.0) + sum(work.values()) / self.side_by_side
 
 
-def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
+def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, models: Models) -> Plan:
     """Base model, chains and costs.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
-    base, chains = make_chains(settings, store, prepared, size)
+    base, chains = make_chains(settings, store, prepared, models)
     side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))

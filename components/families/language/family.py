@@ -45,7 +45,8 @@ class LanguageFamily:
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
     result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
     part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
-    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
+    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given. `configuration`: config.json of the
+    named model whose architecture a fit from random weights builds; an OPT of `size` if None.
     """
 
     corpus_folder: Path
@@ -59,6 +60,7 @@ class LanguageFamily:
     sample_size: int | None = None
     growth: float = 0.0
     embedder: Embedder | None = None
+    configuration: Mapping[str, Any] | None = field(default=None, hash=False)
 
     name = "language"
     in_memory = False
@@ -80,8 +82,9 @@ class LanguageFamily:
         sized = {"sample_size": self.sample_size, "growth": self.growth} if self.sample_size or self.growth else {}
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
+        built = {"configuration": dict(self.configuration)} if self.configuration is not None else {}
         of_phase = {
-            "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
+            "fit": {**recipe, "engine": self.engine, "size": vars(self.size), **built},
             "sample": {**self.decoding.settings, **chosen, **sized},
             "measure": {"mauve": self.embedder.digest} if self.embedder else {},
         }
@@ -146,7 +149,11 @@ class LanguageFamily:
         """
         training = self._training(composed, pool)
         seed = int(step.random.generate_state(1)[0])
-        model = opt.load(start / "model", dropout=self.size.dropout) if start else architecture.create(self.size, seed)
+        model = (
+            opt.load(start / "model", dropout=self.size.dropout)
+            if start
+            else architecture.create(self.size, seed, self.configuration)
+        )
         start_loss = validation_loss_of(start)
         return self.train(model, training, self.recipe, seed, out, step.peers, step.progress, start_loss)
 

@@ -49,8 +49,8 @@ def recursion(arguments: Sequence[str]) -> None:
     store = Store.open(settings.store.path, settings.store.cache)
     cluster.check(settings.cluster, settings.train.workers, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
-    size = check_settings(settings)
-    plan = make_plan(settings, store, prepare_corpus(settings, store), size)
+    models = check_settings(settings)
+    plan = make_plan(settings, store, prepare_corpus(settings, store), models)
     print_plan(settings, plan)
     if settings.dry_run:
         return

@@ -3,7 +3,8 @@
 Whatever cannot work together (model, tokenizer, blocks, beams, rows) is refused here.
 """
 
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BaseWork
 from components.families.language.decoding import Decoding
-from components.families.language.embedding import look_at
+from components.families.language.embedding import Embedder, look_at
 from components.families.language.family import LanguageFamily
 from components.families.language.sampling import Sampling
 from components.families.language.selection import GRAM, Selection
@@ -27,25 +28,41 @@ from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Phase, Store
 
+FROM_SCRATCH_DROPOUT = 0.1
+"""OPT's own."""
 
-def check_settings(settings: RecursionSettings) -> architecture.ModelSize | None:
-    """What can be refused before any text is read; gives the size of the model that `model.name` names.
+
+@dataclass(frozen=True)
+class Models:
+    """The models that the settings name, looked at once in the study's own process.
+
+    Of `model.name`: its size, the digest of its weights, its config.json; None without a name. Of `measure.mauve`: `embedder`.
+    """
+
+    size: architecture.ModelSize | None = None
+    weights: str | None = None
+    configuration: Mapping[str, Any] | None = None
+    embedder: Embedder | None = None
+
+
+def check_settings(settings: RecursionSettings) -> Models:
+    """What can be refused before any text is read; gives the models that the settings name.
 
     Raises:
         BadInput: a model or data by name that is out of reach, or settings that cannot work together.
     """
     model, block = settings.model, settings.corpus.block_size
-    size = _size_by_name(settings) if model.name else None
+    named = _named_model(settings) if model.name else Models()
     if model.name and settings.tokenizer == corpus.TRAIN:
         raise BadInput("tokenizer", corpus.TRAIN, f"{model.name} knows the tokens of its own only; give tokenizer=None")
-    positions = size.positions if size else model.positions
+    positions = named.size.positions if named.size else model.positions
     if 2 * block > positions:
         raise BadInput(
             "corpus.block_size",
             block,
             f"a prompt and its continuation need {2 * block} positions, the model has {positions}",
         )
-    if not size and model.hidden_size % model.heads:
+    if not named.size and model.hidden_size % model.heads:
         raise BadInput("model.heads", model.heads, f"must divide model.hidden_size ({model.hidden_size})")
     if settings.base.per_seed and model.name:
         raise BadInput(
@@ -53,13 +70,14 @@ def check_settings(settings: RecursionSettings) -> architecture.ModelSize | None
         )
     if settings.base.per_seed and not settings.base.epochs:
         raise BadInput("base.per_seed", True, "no base model is pretrained here; give base.epochs, or leave it out")
-    return size
+    return replace(named, embedder=look_at(settings.measure.mauve) if settings.measure.mauve else None)
 
 
-def _size_by_name(settings: RecursionSettings) -> architecture.ModelSize:
-    """The named model's size. Where both it and the data are out of reach, one line says so of both."""
+def _named_model(settings: RecursionSettings) -> Models:
+    """What `model.name` names. Where both it and the data are out of reach, one line says so of both."""
+    name = str(settings.model.name)
     try:
-        return opt.check(str(settings.model.name))
+        size = opt.check(name)
     except BadInput as fault:
         if settings.corpus.path or not settings.corpus.dataset or hub.reachable():
             raise
@@ -69,6 +87,9 @@ def _size_by_name(settings: RecursionSettings) -> architecture.ModelSize:
             both = f"{fault.remedy}; {second.field} = {second.value} is missing too (corpus.path takes a local folder)"
             raise BadInput(fault.field, fault.value, both) from None
         raise
+    if settings.model.dropout is not None:
+        size = replace(size, dropout=settings.model.dropout)
+    return Models(size, opt.weights_digest(name), opt.architecture_of(name))
 
 
 def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
@@ -84,7 +105,7 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
 
 
 def make_chains(
-    settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None
+    settings: RecursionSettings, store: Store, prepared: Phase, models: Models
 ) -> tuple[list[BaseWork], list[ChainWork[LanguageFamily]]]:
     """The base models that chains start from (none, one, or one per seed), and a chain for each condition and seed.
 
@@ -92,7 +113,7 @@ def make_chains(
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
     data = corpus.load(prepared.place)
-    size = size or _size_from_scratch(settings, data)
+    size = models.size or _size_from_scratch(settings, data)
     _check_fit(settings, size, data)
     train, name = settings.train, settings.model.name
     if name and Path(name).expanduser().is_dir():
@@ -108,7 +129,6 @@ def make_chains(
         micro_batch_size=train.micro_batch_size,
     )
     decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
-    embedder = look_at(settings.measure.mauve) if settings.measure.mauve else None
     plain = LanguageFamily(
         prepared.place,
         size,
@@ -117,11 +137,11 @@ def make_chains(
         decoding,
         train.engine,
         train.zero_stage,
-        embedder=embedder,
+        embedder=models.embedder,
         measure_blocks=settings.measure.blocks,
     )
     bases: list[BaseWork] = []
-    if name or settings.base.epochs:
+    if (name or settings.base.epochs) and settings.starts != {"scratch"}:
         pretraining = replace(
             recipe,
             epochs=max(settings.base.epochs, 1),
@@ -130,21 +150,23 @@ def make_chains(
             keep="best",
         )
         of_seeds = settings.seeds if settings.base.per_seed else [None]
-        bases = [BaseWork(plain, pretraining, settings.base.blocks, name, store, seed) for seed in of_seeds]
+        bases = [
+            BaseWork(plain, pretraining, settings.base.blocks, name, store, models.weights, seed) for seed in of_seeds
+        ]
     pretrained = {base.of_seed: (base.identity, store.root / "base" / base.identity) for base in bases}
-    of_seed = {
-        seed: replace(plain, seed=seed, pretrained=pretrained.get(seed, pretrained.get(None)))
-        for seed in settings.seeds
-    }
     chains: list[ChainWork[LanguageFamily]] = []
     for condition_name, condition in settings.conditions.items():
+        family = _family(plain, condition_name, condition, settings)
         regime = Regime(condition.regime, condition.real_fraction, condition.fresh_real)
-        _check_rows(_family(plain, condition_name, condition, settings), condition_name, regime, settings.generations)
+        _check_rows(family, condition_name, regime, settings.generations)
         start = condition.start or train.start
         if start == "pretrained" and not bases:
             start = "scratch"  # without a base model, "pretrained" is random weights
+        if start == "scratch":
+            family = replace(family, configuration=models.configuration)
         for seed in settings.seeds:
-            family = _family(of_seed[seed], condition_name, condition, settings)
+            base = None if start == "scratch" else pretrained.get(seed, pretrained.get(None))
+            family = replace(family, seed=seed, pretrained=base)
             chain = make_chain(family, condition_name, regime, start, seed)
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
@@ -225,8 +247,9 @@ def _check_rows(family: LanguageFamily, name: str, regime: Regime, generations: 
 def _size_from_scratch(settings: RecursionSettings, data: corpus.Corpus) -> architecture.ModelSize:
     model = settings.model
     rows = model.vocabulary_size or -(-data.vocabulary_size // 64) * 64
+    dropout = FROM_SCRATCH_DROPOUT if model.dropout is None else model.dropout
     return architecture.ModelSize(
-        rows, model.hidden_size, model.layers, model.heads, model.ffn_size, model.positions, model.dropout
+        rows, model.hidden_size, model.layers, model.heads, model.ffn_size, model.positions, dropout
     )
 
 

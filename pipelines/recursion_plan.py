@@ -19,7 +19,7 @@ from components.recursion.worker import ChainWork
 from components.store import Phase, Store
 from components.terminal import duration, print_table, say
 from pipelines.drawn import drawn_blocks
-from pipelines.recursion_chains import make_chains
+from pipelines.recursion_chains import Models, make_chains
 
 OVERLAP = "overlap/"
 MOST_OVERLAP = 0.01
@@ -74,13 +74,13 @@ class Plan:
         return pretraining + sum(work.values()) / self.side_by_side
 
 
-def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
+def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, models: Models) -> Plan:
     """Base models, chains and costs.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
-    bases, chains = make_chains(settings, store, prepared, size)
+    bases, chains = make_chains(settings, store, prepared, models)
     side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
+
 from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
-from components.config.sweep import Sweep
+from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
+from components.sweep import space
 from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.drawn import drawn_blocks
 from pipelines.recursion import samples_page
@@ -54,13 +57,18 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
     study = sweep.study
     match study:
         case RecursionSettings():
-            size = check_settings(study)
+            models = check_settings(study)
             prepared = prepare_corpus(study, store)
-            bases, chains = make_chains(study, store, prepared, size)
+            bases: list[BaseWork] = []
+            for start in _starts(sweep):  # the same base models serve every start but scratch, which has none
+                conditions = sweep.with_conditions({TRIAL: {"start": start}})
+                assert isinstance(conditions, RecursionSettings)
+                found, made = make_chains(conditions, store, prepared, models)
+                bases = bases or found
 
             def language(settings: StudySettings) -> list[ChainWork[Any]]:
                 assert isinstance(settings, RecursionSettings)
-                return list(make_chains(settings, store, prepared, size)[1])
+                return list(make_chains(settings, store, prepared, models)[1])
 
             return Runs(
                 language,
@@ -70,7 +78,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
                 bases=bases,
                 costs=lambda chains: costs(study, [base for base in bases if not base.find()], chains),
                 artifacts=samples_page,
-                notes=[f"{drawn_blocks(bases, chains).training}", *overlap_lines(prepared.metrics)],
+                notes=[drawn_blocks(bases, made).training, *overlap_lines(prepared.metrics)],
             )
         case VaeSettings():
             real = images.prepare(study.data, store)
@@ -86,6 +94,12 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
         case MixtureSettings():
             return Runs(_small(store, mixture.family_of))
     raise TypeError(study)
+
+
+def _starts(sweep: Sweep) -> Sequence[Any]:
+    """The weights that trials may start from."""
+    searched = space.parse(sweep.settings.search).get("start")
+    return searched.choices if isinstance(searched, CategoricalDistribution) else [sweep.condition.start]
 
 
 def _small(

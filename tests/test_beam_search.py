@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from components.families.language import kernels
+from components.families.language import kernels, network
 from components.families.language.ancestry import Ancestry
 from components.families.language.beam_search import _top_k, beam_search, generate_blocks
 from components.families.language.decoder import prompts_at_once
@@ -321,6 +321,22 @@ def test_without_a_compiler_the_same_blocks_are_written_and_it_is_said(
     assert "without its compiled kernels" in caplog.text
     np.testing.assert_array_equal(tokens, compiled)
     np.testing.assert_allclose(same_scores, scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_processor_that_packs_no_weights_of_a_type_multiplies_them_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    """One without AVX-512 packs no bf16."""
+    torch.manual_seed(0)
+    layer, values = torch.nn.Linear(48, 96).to(dtype), torch.randn(5, 48).to(dtype)
+    expected = layer(values).relu()
+    tolerance = {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
+    for packs in (network.packs(dtype), False):
+        monkeypatch.setattr(network, "packs", lambda asked, answer=packs: answer)
+        product = network.Linear(layer, relu=True)
+        assert product.packed == packs
+        torch.testing.assert_close(product(values), expected, atol=tolerance, rtol=tolerance)
 
 
 def test_as_many_prompts_are_decoded_together_as_fit_into_the_memory_planned_for_a_process(

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -24,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, OPTConfig, OPTForC
 from components.config.errors import BadInput
 from components.corpus import hub
 from components.families.language.architecture import ModelSize, create, flops_per_token, parameter_count
-from components.families.language.model import check, load, save, weights_digest
+from components.families.language.model import architecture_of, check, load, save, weights_digest
 from tests.ports import closed_port
 
 SIZE = ModelSize(vocabulary_size=96, hidden_size=32, layers=2, heads=4, ffn_size=48, positions=40, dropout=0.1)
@@ -69,6 +70,36 @@ def test_random_weights_are_distributed_as_transformers_initialises_them() -> No
 @pytest.mark.parametrize("size", [SIZE, ModelSize(2048, 128, 4, 4, 512, 128, 0.1)])
 def test_the_parameter_count_is_that_of_the_model(size: ModelSize) -> None:
     assert parameter_count(size) == create(size, 0).num_parameters()
+
+
+AS_OPT_350M = {"word_embed_proj_dim": 16, "do_layer_norm_before": False}
+OTHERS: dict[str, dict[str, object]] = {
+    "as OPT-350m: a narrower embedding, norms after": AS_OPT_350M,
+    "an output layer of its own": {"tie_word_embeddings": False},
+    "another activation, no biases": {"activation_function": "gelu", "enable_bias": False},
+    "norms without weights": {"layer_norm_elementwise_affine": False},
+    "no pad token, another spread": {"pad_token_id": None, "init_std": 0.006},
+}
+
+
+@pytest.mark.parametrize("others", OTHERS.values(), ids=OTHERS)
+def test_random_weights_can_be_of_any_opts_own_architecture(tmp_path: Path, others: dict[str, object]) -> None:
+    """Of what config.json says, not of its size alone; only the dropout is the study's."""
+    configuration = create(SIZE, 0).config.to_dict() | {"attention_dropout": 0.05} | others
+    theirs = OPTForCausalLM(OPTConfig(**configuration))
+    theirs.save_pretrained(tmp_path)
+    assert check(str(tmp_path)) == SIZE
+    ours = create(replace(SIZE, dropout=0.3), 0, architecture_of(str(tmp_path)))
+    shapes = {name: weight.shape for name, weight in theirs.named_parameters()}
+    assert {name: weight.shape for name, weight in ours.named_parameters()} == shapes
+    assert ours.num_parameters() == theirs.num_parameters() == parameter_count(SIZE, configuration)
+    assert (ours.config.dropout, ours.config.attention_dropout) == (0.3, 0.05)
+    for name, weight in theirs.named_parameters():
+        spread = ours.get_parameter(name).detach().std(unbiased=False).item()
+        assert spread == pytest.approx(weight.detach().std(unbiased=False).item(), rel=0.25)
+    ids = torch.arange(4, 12)[None]
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(theirs.eval()(ids).logits, ours.eval()(ids).logits)
 
 
 def test_opt_125m_has_125_million_parameters_and_twice_as_many_flops_a_token() -> None:

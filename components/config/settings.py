@@ -92,7 +92,7 @@ class CorpusSettings(Section):
 
 
 class ModelSettings(Section):
-    """Pretrained weights by `name`, or an OPT of this size from random weights."""
+    """A model by `name`, whose own sizes count, or an OPT of the sizes given here."""
 
     name: str | None = Field(None, description="a folder, or a name on the Hub such as facebook/opt-125m")
     hidden_size: Count = 128
@@ -103,7 +103,9 @@ class ModelSettings(Section):
     vocabulary_size: Count | None = Field(
         None, description="rows of the embedding (the tokenizer's size, rounded up to 64, if empty)"
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Number, Field(ge=0, lt=1)] | None = Field(
+        None, description="while training (if empty, the named model's own, or 0.1 from scratch)"
+    )
 
 
 class BaseModelSettings(Section):
@@ -149,7 +151,10 @@ class GenerateSettings(Section):
     batch_size: Count | None = Field(
         None, description="prompts decoded together (if empty, as many as are fast and fit)"
     )
-    precision: Precision = Field("fp32", description="fp32 writes what transformers' generate writes, token for token")
+    precision: Precision = Field(
+        "fp32",
+        description="fp32 writes what transformers' generate writes, token for token; bf16 is slower than fp32 on a CPU without AVX-512",
+    )
 
 
 class MeasureSettings(Section):
@@ -321,3 +326,8 @@ class RecursionSettings(StudySettings):
     train: TrainSettings = TrainSettings()
     generate: GenerateSettings = GenerateSettings()
     measure: MeasureSettings = MeasureSettings()
+
+    @property
+    def starts(self) -> set[Start]:
+        """The weights that generations start from, over all conditions."""
+        return {condition.start or self.train.start for condition in self.conditions.values()}

@@ -1,6 +1,8 @@
 """The shape of an OPT, what it costs by formula, and one of any size from random weights (section 5.2: OPT-125m)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import OPTConfig, OPTForCausalLM
@@ -21,12 +23,34 @@ class ModelSize:
     """The id of `</s>`, which stands before every line and which no synthetic block may hold."""
 
 
-def create(size: ModelSize, seed: int) -> OPTForCausalLM:
-    """An OPT of this size with random weights, built as OPT-125m is; the global random state is left as it was.
+def create(size: ModelSize, seed: int, configuration: Mapping[str, Any] | None = None) -> OPTForCausalLM:
+    """An OPT with random weights; the global random state is left as it was.
 
-    Weights are drawn as transformers draws them (normal, 0.02), but each once: its constructor takes twice as long.
+    Weights are drawn as transformers draws them (normal, `init_std`), but each once: its constructor takes twice as long.
+
+    Args:
+        configuration: a named model's config.json, whose architecture is then built, with the dropout of `size`. If None,
+            an OPT of this size, built as OPT-125m is.
     """
-    config = OPTConfig(
+    config = _as_opt_125m(size) if configuration is None else OPTConfig(**{**configuration, "dropout": size.dropout})
+    with torch.device("meta"):
+        model = OPTForCausalLM(config)
+    model.to_empty(device="cpu")
+    model.tie_weights()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, config.init_std)
+            else:
+                weight.fill_(1 if name.endswith("layer_norm.weight") else 0)
+        if config.pad_token_id is not None:
+            model.model.decoder.embed_tokens.weight[config.pad_token_id].zero_()
+    return model
+
+
+def _as_opt_125m(size: ModelSize) -> OPTConfig:
+    return OPTConfig(
         vocab_size=size.vocabulary_size,
         hidden_size=size.hidden_size,
         word_embed_proj_dim=size.hidden_size,
@@ -40,23 +64,13 @@ def create(size: ModelSize, seed: int) -> OPTForCausalLM:
         bos_token_id=size.separator,
         eos_token_id=size.separator,
     )
-    with torch.device("meta"):
-        model = OPTForCausalLM(config)
-    model.to_empty(device="cpu")
-    model.tie_weights()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2:
-                weight.normal_(0, config.init_std)
-            else:
-                weight.fill_(1 if name.endswith("layer_norm.weight") else 0)
-        model.model.decoder.embed_tokens.weight[config.pad_token_id].zero_()
-    return model
 
 
-def parameter_count(size: ModelSize) -> int:
-    """Parameters of `create(size, ...)`; the output layer is the embedding, counted once."""
+def parameter_count(size: ModelSize, configuration: Mapping[str, Any] | None = None) -> int:
+    """Parameters of `create(size, ..., configuration)`; an output layer that is the embedding is counted once."""
+    if configuration is not None:
+        with torch.device("meta"):
+            return int(OPTForCausalLM(OPTConfig(**configuration)).num_parameters())
     hidden, ffn = size.hidden_size, size.ffn_size
     embeddings = (size.vocabulary_size + size.positions + 2) * hidden  # OPT leaves its first two positions unused
     attention, feed_forward, norms = 4 * (hidden + 1) * hidden, 2 * hidden * ffn + ffn + hidden, 4 * hidden

@@ -18,7 +18,7 @@ from components.families.language import model as opt
 from components.families.language.family import FORMATS, LanguageFamily
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
-from components.recursion.family import Progress
+from components.recursion.family import GuardFailure, Progress
 from components.recursion.peers import Peers
 from components.recursion.phase import phase
 from components.recursion.worker import Send, phase_progress
@@ -34,8 +34,10 @@ BLOCKS_A_WORKER = 8
 class BaseWork:
     """The base model to be made, as it travels to the workers of its group.
 
-    `of_seed`: the only seed whose chains start from it, None where all chains do. It decides the first weights and
-    the order of the blocks; the blocks are the same for all seeds.
+    `name`: a model by name, whose weights are copied; `weights` is then their digest, taken once by the study's own
+    process. With None a base model is pretrained on at most `blocks` blocks. `of_seed`: the only seed whose chains
+    start from it, None where all chains do. It decides the first weights and the order of the blocks; the blocks
+    are the same for all seeds.
     """
 
     family: LanguageFamily
@@ -43,6 +45,7 @@ class BaseWork:
     blocks: int | None
     name: str | None
     store: Store
+    weights: str | None = None
     of_seed: int | None = None
 
     @property
@@ -59,8 +62,8 @@ class BaseWork:
         """What determines the base model: a name's weights; or size, recipe and pretraining blocks."""
         digests = self.family.corpus.digests
         if self.name:
-            weights = {"weights": opt.weights_digest(self.name), "tokenizer": digests["tokenizer"]}
-            return {"format": FORMATS["fit"], **weights, "test": digests["test"]}
+            named = {"weights": self.weights, "tokenizer": digests["tokenizer"]}
+            return {"format": FORMATS["fit"], **named, "test": digests["test"]}
         data = {kind: digests[kind] for kind in ("pretrain", "validation", "test", "tokenizer")}
         fit = replace(self.family, recipe=self.recipe).settings["fit"]
         seed = {"seed": self.seed} if self.seed != BASE_SEED else {}
@@ -90,10 +93,16 @@ class BaseWork:
             phase(self.store, "base", self.inputs, make, peers, phase_progress(send, self.title, "pretrain"))
 
     def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
-        """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot."""
+        """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot.
+
+        Raises:
+            GuardFailure: the named model is another one on this worker's machine than on the study's.
+        """
         corpus = self.family.corpus
         metrics: dict[str, float] = {}
         if self.name and peers.leads:
+            if opt.weights_digest(self.name) != self.weights:
+                raise GuardFailure(f"model.name = {self.name}: this worker's machine has other weights under this name")
             opt.save(opt.load(self.name), out / "model", corpus.tokenizer_folder)
         elif not self.name:
             blocks = _spread(corpus.pretrain, self.blocks)

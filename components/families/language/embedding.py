@@ -1,5 +1,7 @@
 """Texts as vectors, by a model that the user names: what MAUVE compares (Pillutla et al. 2021, arXiv 2102.01454)."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,12 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 
 from components.config.errors import BadInput
 from components.corpus import hub
+from components.corpus import tokenizer as corpus_tokenizer
 from components.families.device import device
 from components.families.language.checkpoint import locate
 from components.families.language.model import no_progress_bars, weights_digest
@@ -31,7 +35,7 @@ UNUSED = "pooler."
 
 @dataclass(frozen=True)
 class Embedder:
-    """A folder or a name on the Hub; `digest` of the weights there, `parameters` that every token meets."""
+    """A folder or a name on the Hub; `digest` of its weights and its tokenizer, `parameters` that every token meets."""
 
     name: str
     digest: str
@@ -64,7 +68,8 @@ def look_at(name: str) -> Embedder:
         raise BadInput(SETTING, name, "no tokenizer there; give a folder with tokenizer.json beside the weights")
     if not np.isfinite(tried).all():
         raise BadInput(SETTING, name, "its embedding of a word is not finite; copy the weights again")
-    return Embedder(name, weights_digest(name, SETTING), parameters)
+    digest = hashlib.sha256(f"{weights_digest(name, SETTING)}\n{_tokenizer_digest(tokenizer)}".encode()).hexdigest()
+    return Embedder(name, digest, parameters)
 
 
 @torch.inference_mode()
@@ -97,6 +102,19 @@ def embed(name: str, texts: Sequence[str], progress: Progress = lambda done, tot
 def _tokenizer(name: str) -> PreTrainedTokenizerBase:
     here = Path(name).is_dir() or not hub.reachable()
     return AutoTokenizer.from_pretrained(name, local_files_only=here, trust_remote_code=False)
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 (hex) of what decides about a text's ids: the tokenizer, and after how many ids it cuts a text off.
+
+    Of a tokenizer without a serialised backend: its class, its entries and its special tokens.
+    """
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        content: object = corpus_tokenizer.digest(tokenizer)
+    else:
+        content = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items()), str(tokenizer.special_tokens_map)]
+    described = json.dumps([content, tokenizer.model_max_length])
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _configuration(path: Path) -> PretrainedConfig:

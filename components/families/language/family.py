@@ -68,6 +68,8 @@ class LanguageFamily:
     sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
 
     `measure_blocks` is the setting `measure.blocks`: text is measured over at most so many blocks.
+    `configuration` is config.json of the named model whose architecture a fit from random weights builds; an OPT of
+    `size` if None. `seed`: whose blocks of the pool are the real training blocks.
     """
 
     corpus_folder: Path
@@ -83,6 +85,7 @@ class LanguageFamily:
     embedder: Embedder | None = None
     measure_blocks: int = 256
     seed: int = 0
+    configuration: Mapping[str, Any] | None = field(default=None, hash=False)
 
     name = "language"
     in_memory = False
@@ -105,8 +108,9 @@ class LanguageFamily:
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         embedded = {"mauve": self.embedder.digest} if self.embedder else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
+        built = {"configuration": dict(self.configuration)} if self.configuration is not None else {}
         of_phase = {
-            "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
+            "fit": {**recipe, "engine": self.engine, "size": vars(self.size), **built},
             "sample": {**self.decoding.settings, **chosen, **sized},
             "measure": {"blocks": self.measured, "heldout": self.corpus.digests["heldout"], **embedded},
         }
@@ -186,7 +190,11 @@ class LanguageFamily:
         """
         training = self._training(composed, pool)
         seed = int(step.random.generate_state(1)[0])
-        model = opt.load(start / "model", dropout=self.size.dropout) if start else architecture.create(self.size, seed)
+        model = (
+            opt.load(start / "model", dropout=self.size.dropout)
+            if start
+            else architecture.create(self.size, seed, self.configuration)
+        )
         start_loss = validation_loss_of(start)
         return self.train(model, training, self.recipe, seed, out, step.peers, step.progress, start_loss)
 

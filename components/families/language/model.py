@@ -4,10 +4,12 @@ The paper fine-tunes `facebook/opt-125m`. Weights are read and written as safete
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -62,7 +64,7 @@ def save(model: OPTForCausalLM, folder: Path, tokenizer_folder: Path | None) -> 
 
 
 def check(name: str) -> ModelSize:
-    """Look at a user's model without loading it, within seconds.
+    """Look at a user's model without loading it, within seconds; its size.
 
     Raises:
         BadInput: no such folder or name, the Hub out of reach and nothing cached, no OPT, no weights or only pickled
@@ -82,6 +84,17 @@ def check(name: str) -> ModelSize:
         dropout=config.dropout,
         separator=config.eos_token_id,
     )
+
+
+def architecture_of(name: str) -> dict[str, Any]:
+    """A model's config.json, without code of its author's: what a model of its architecture is built by.
+
+    Raises:
+        BadInput: as `check`.
+    """
+    content: dict[str, Any] = json.loads(locate(name, download=False).config.read_text())
+    content.pop("auto_map", None)
+    return content
 
 
 def weights_digest(name: str, setting: str = "model.name") -> str:

@@ -39,8 +39,7 @@ class Linear:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = torch.cat(biases) if biases else None
         self.relu = relu
-        self.packed = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
-        self.packed &= torch.backends.mkldnn.is_available()
+        self.packed = weight.device.type == "cpu" and packs(weight.dtype)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self.packed else weight
 
     def __call__(self, values: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -129,6 +128,16 @@ class Network:
 
     def _attend(self, attend: Attend, number: int, projected: Tensor) -> Tensor:
         return attend(number, projected.unflatten(-1, (3, self.heads, self.head_size)))
+
+
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this type for this CPU: float32 on any, bf16 only with AVX-512 or AVX-NE-CONVERT.
+
+    On other CPUs torch multiplies bf16 without a packing, more slowly and with the same precision.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def causal(number: int, projected: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
-from components.sweep import answers, objectives, pruning, space
+from components.sweep import answers, objectives, pruning, space, tables
 from components.sweep.books import Books
 from components.sweep.curve import Curve, fit
 from components.sweep.trial import TrialWork, reports
@@ -132,10 +132,10 @@ class Trials:
         Where trials are chosen on a validation split, the same numbers on it.
         """
         told = {name: float(numbers[name]) for name in objectives.OBJECTIVES if not math.isnan(numbers[name])}
-        told[self.measure.metric] = _mean(numbers, objectives.ERROR)
+        told[self.measure.metric] = objectives.mean_error(numbers)
         if self.measure.validation:
             told |= {name: float(numbers[name]) for name in objectives.STEERING.values()}
-            told[self.measure.validation] = _mean(numbers, objectives.VALIDATION)
+            told[self.measure.validation] = objectives.mean_error(numbers, objectives.VALIDATION)
         tracking.record_report(self._studies[trial], int(numbers["generation"]), told)
 
     def _end(self, trial: str, state: str) -> None:
@@ -160,7 +160,7 @@ class Trials:
         }
         self.books.report(number, kept)
         self.store.push(books_folder(self.sweep))
-        self.progress.reached(trial, kept, _mean(kept, objectives.ERROR))
+        self.progress.reached(trial, kept, objectives.mean_error(kept))
         if why := kept.get("diverged"):
             self.progress.say(f"{trial}: diverged ({why}); its collapse counts as infinite")
         self.outbox.put(partial(self._report, trial, kept))
@@ -210,38 +210,12 @@ class Trials:
         self.outbox.write(most=1)
 
     def table(self) -> pd.DataFrame:
-        """trials.parquet: trial, the searched fields, state, generation, error, collapse, cost, seconds, validation_error,
-        validation_collapse, found, best, pareto.
-
-        Numbers are those at the last generation reached. Error and collapse are those on the test split; `best` and
-        `pareto` were chosen by those on the validation split, which are the same where the risk is exact. `found`:
-        generations that the store had when the trial began.
-        """
-        rows, best, front = [], self.best(), self.front()
-        for one in self.books.asked():
-            reports = self.books.reports(one.number)
-            last: Mapping[str, Any] = list(reports.values())[-1] if reports else {}
-            row: dict[str, Any] = {"trial": one.number}
-            row |= {name: one.user_attrs.get("point", {}).get(name) for name in self.sweep.settings.search}
-            row |= {"state": self.books.state(one.number), "generation": last.get("generation", -1)}
-            row |= {"error": _mean(last, objectives.ERROR)}
-            row |= {name: last.get(name, float("nan")) for name in objectives.OBJECTIVES}
-            row |= {"validation_error": _mean(last, objectives.VALIDATION)}
-            row |= {name: last.get(name, float("nan")) for name in objectives.STEERING.values()}
-            row |= {"found": one.user_attrs.get("found", 0), "best": one.number == best, "pareto": one.number in front}
-            rows.append(row)
-        return pd.DataFrame(rows)
+        """trials.parquet (`tables.trials`)."""
+        return tables.trials(self.books, list(self.sweep.settings.search), self.sweep.settings.threshold)
 
     def paths(self) -> pd.DataFrame:
-        """generations.parquet: trial, seed, generation, value (the family's error), collapse."""
-        rows = []
-        for one in self.books.asked():
-            reports = self.books.reports(one.number)
-            for generation, numbers in reports.items():
-                for seed, value in objectives.errors(numbers).items():
-                    before = objectives.errors(reports[min(reports)])[seed]  # of one that diverged at once, its last
-                    rows.append((one.number, seed, generation, value, self.measure.lost(before, value)))
-        return pd.DataFrame(rows, columns=["trial", "seed", "generation", "value", "collapse"])
+        """generations.parquet (`tables.paths`)."""
+        return tables.paths(self.books, self.measure)
 
     def front(self) -> list[int]:
         """Trials that no other beats in every objective."""
@@ -292,12 +266,6 @@ class Trials:
 
     def _artifacts(self, generation: Generation) -> Mapping[str, Path | str]:
         return self.runs.artifacts(generation, self._families[generation.chain.identity])
-
-
-def _mean(numbers: Mapping[str, float], kind: str) -> float:
-    """A report's error, mean over seeds; nan where there is no report."""
-    errors = objectives.errors(numbers, kind)
-    return sum(errors.values()) / len(errors) if errors else math.nan
 
 
 def described(point: Mapping[str, Any]) -> str:

@@ -66,7 +66,9 @@ def best_means(risk: Risk, objectives: Sequence[str], threshold: float) -> str:
     if len(objectives) == 1 or "collapse" not in objectives:
         return f"the least {collapse if objectives[0] == 'collapse' else objectives[0]}"
     other = next(name for name in objectives if name != "collapse")
-    return f"the least {other} among those with a {collapse} under {threshold:g} nats, or the least {collapse} if none is"
+    return (
+        f"the least {other} among those with a {collapse} under {threshold:g} nats, or the least {collapse} if none is"
+    )
 
 
 def table(curve: Curve | None, threshold: float) -> pd.DataFrame:

@@ -69,6 +69,12 @@ def errors(numbers: Mapping[str, float], kind: str = ERROR) -> dict[int, float]:
     return {int(seed): numbers[f"{kind}{seed}"] for before, found, seed in parts if found and not before}
 
 
+def mean_error(numbers: Mapping[str, float], kind: str = ERROR) -> float:
+    """A report's error, mean over seeds; nan where there is no report."""
+    found = errors(numbers, kind)
+    return sum(found.values()) / len(found) if found else math.nan
+
+
 def steering(numbers: Mapping[str, float], objectives: Sequence[str]) -> list[float]:
     """What a report says of the objectives to Optuna and to pruning; infinite where there is no number."""
     found = [numbers[STEERING.get(name, name)] for name in objectives]

@@ -113,9 +113,7 @@ class VaeFamily:
         last = float(history.loc[history["epoch"] == history["epoch"].max(), "loss"].mean())
         if torch.equal(before, after) or (len(history) > 1 and not last < history["loss"][0]):
             failure = GuardFailure if torch.equal(before, after) else Diverged
-            raise failure(
-                f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch"
-            )
+            raise failure(f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch")
         vae.save(model, out / "model")
         history.to_parquet(out / "losses.parquet")
         return {"train/negative_elbo": last, "train/weights_moved": float((after - before).norm() / before.norm())}

@@ -73,9 +73,7 @@ def _reported(sweep: SweepFigures, objective: str) -> dict[int, float]:
     return dict(zip(sweep.trials["trial"], trials.numbers(sweep.trials, objective).tolist(), strict=True))
 
 
-def _fanova(
-    study: optuna.Study, fields: list[str], values: Mapping[int, float], shown: list[str]
-) -> dict[str, float]:
+def _fanova(study: optuna.Study, fields: list[str], values: Mapping[int, float], shown: list[str]) -> dict[str, float]:
     def target(trial: FrozenTrial) -> float:
         return values[trial.number]
 

@@ -87,7 +87,8 @@ def _plan(settings: VaeSettings, chains: Sequence[ChainWork[VaeFamily]], real: P
     parameters = vae.parameter_count(vae.create(vae.Shape(height, width, settings.latents), seed=0))
     recipe = chains[0].family.recipe
     return [
-        f"{drawn_images(chains).training} of {height}x{width}; {size['test/images']:,.0f} to test on",
+        f"{drawn_images(chains).training} of {height}x{width}; {size['validation/images']:,.0f} to validate on, "
+        f"{size['test/images']:,.0f} to test on",
         f"VAEs with {parameters:,} parameters and {settings.latents} latents, {recipe.epochs} epochs of batches of "
         f"{recipe.batch_size} in {recipe.precision}",
     ]

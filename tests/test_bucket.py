@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import Timeout
@@ -324,6 +325,35 @@ def test_a_store_that_cannot_be_is_refused_in_one_line_that_shows_no_secret(
         Store.open(path, str(tmp_path))
     assert "\n" not in str(refused.value)
     assert "a-secret" not in str(refused.value)
+
+
+IGNORED = {
+    "If-None-Match on a write": ("PutObject", "If-None-Match"),
+    "If-Match on a write": ("PutObject", "If-Match"),
+    "If-Match on a deletion": ("DeleteObject", "If-Match"),
+}
+
+
+@pytest.mark.parametrize("said", IGNORED)
+def test_a_server_that_ignores_a_condition_that_leases_need_is_refused_by_its_name(
+    said: str, path: str, server: S3, tmp_path: Path
+):
+    """The header is taken out of each request before it is signed: the server answers as one that does not know it."""
+    operation, header = IGNORED[said]
+    client, event = bucket._client(**bucket.IMPATIENT), f"before-sign.s3.{operation}"
+
+    def take_out(request: Any, **_: Any) -> None:
+        if header in request.headers:
+            del request.headers[header]
+
+    client.meta.events.register(event, take_out)
+    try:
+        with pytest.raises(BadInput, match=f"this server ignores {said}"):
+            Store.open(path, str(tmp_path / "here"))
+    finally:
+        client.meta.events.unregister(event, take_out)
+    assert server.names(path.removeprefix(f"s3://{BUCKET}/")) == []  # no probe is left
+    Store.open(path, str(tmp_path / "here"))
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path):

@@ -1,5 +1,9 @@
 """The compiled kernels against torch's own operations."""
 
+import ctypes
+import os
+import subprocess
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -171,3 +175,49 @@ def test_the_summed_loss_and_its_gradients_are_those_of_cross_entropy(
     torch.testing.assert_close(loss, expected.to(loss.dtype))
     torch.testing.assert_close(hidden.grad, same_hidden.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weight.grad, same_weight.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def before_gcc_12(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernels as a gcc before version 12 compiles them: without the builtin that gcc has since then."""
+    defined = subprocess.run(
+        [kernels.COMPILER, "-dM", "-E", "-x", "c++", os.devnull], check=True, capture_output=True, text=True
+    ).stdout
+    if "__clang__" in defined:
+        pytest.skip("clang has always had this builtin")
+    built = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    older = ("-U__GNUC__", "-D__GNUC__=11", "-D__builtin_shufflevector=not_there_before_gcc_12")
+    command = [kernels.COMPILER, *kernels.FLAGS, *older, "-o", built, kernels.SOURCE]
+    compiled = subprocess.run(command, capture_output=True, text=True)
+    assert compiled.returncode == 0, compiled.stderr
+    return ctypes.CDLL(str(built))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_an_older_gcc_compiles_kernels_that_give_the_same_numbers_to_the_bit(
+    dtype: torch.dtype, before_gcc_12: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    logits, targets = (5 * torch.randn(6, 300, generator=random)).to(dtype), torch.arange(6)
+    projected = torch.randn(2, 7, 3, 2, 80, generator=random).to(dtype)
+    keys, values = (torch.randn(2, 2, 40, 80, generator=random).to(dtype) for _ in range(2))
+    own, seen = torch.arange(30, 37).repeat(2, 1).int(), torch.full((2, 37), 127).int()
+
+    def numbers() -> list[torch.Tensor]:
+        return [
+            kernels.losses(logits, targets),
+            kernels.predictions(logits, targets),
+            *kernels.best_tokens(logits.clone(), None, 1.0, targets[:2], 5),
+            kernels.attend(projected, keys.clone(), values.clone(), own, seen),
+            kernels.attend_causally(projected),
+        ]
+
+    expected = numbers()
+    monkeypatch.setattr(kernels, "library", lambda: before_gcc_12)
+    kernels._function.cache_clear()
+    try:
+        found = numbers()
+    finally:
+        kernels._function.cache_clear()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

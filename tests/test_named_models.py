@@ -129,7 +129,7 @@ def test_no_worker_needs_the_named_models_files_to_know_the_base_models_identity
 ) -> None:
     base = base_of(store, named)
     identity = base.identity
-    carried = pickle.loads(pickle.dumps(base))  # as Ray carries it
+    carried = pickle.loads(pickle.dumps(base))  # noqa: S301  as Ray carries it
     shutil.rmtree(tmp_path / "model")
     assert carried.identity == identity
 

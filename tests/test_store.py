@@ -96,10 +96,23 @@ def test_the_journal_has_a_line_for_every_time_a_phase_was_computed(store):
         assert json.loads(line).keys() == {"kind", "identity", "seconds", "created"}
 
 
-def test_of_two_that_finish_the_same_phase_one_stays_and_both_succeed(store):
-    first, second = put(store, {"seed": 1}), put(store, {"seed": 1})
-    assert first == second
+def test_of_two_that_finish_the_same_phase_the_first_stands_and_both_get_its_numbers(store):
+    second = store.begin("fit")
+    (second / "weights").write_text("second")
+    first = put(store, {"seed": 1}, "first")
+    finished = store.finish("fit", {"seed": 1}, second, {"loss": 2.5}, 9.0)
+    assert finished == store.find("fit", {"seed": 1})
+    assert (finished.place, finished.metrics, finished.seconds) == (first, {"loss": 1.5}, 2.0)
+    assert (first / "model" / "weights").read_text() == "first"
     assert list((store.root / "unfinished").iterdir()) == []
+
+
+def test_a_phase_replaces_one_that_is_damaged_where_it_is_to_stand(store):
+    damaged = put(store, {"seed": 1}, "first") / "model" / "weights"
+    damaged.write_text("damaged")
+    assert put(store, {"seed": 1}, "second") == damaged.parents[1]
+    assert damaged.read_text() == "second"
+    assert store.find("fit", {"seed": 1}) is not None
 
 
 def test_opening_clears_what_dead_processes_left_and_spares_the_living(store):

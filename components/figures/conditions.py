@@ -34,9 +34,12 @@ _INCH_A_ROW = 0.36
 
 def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     """From tidy metrics (condition, seed, generation, metric, value) of three conditions or more that hold `test/perplexity`."""
-    lost, less = (table.where(np.isfinite(table)) for table in (losses(metrics), saved(metrics)))
+    all_lost = losses(metrics)
+    infinite = int(np.isinf(all_lost.to_numpy()).sum())
+    lost, less = (table.where(np.isfinite(table)) for table in (all_lost, saved(metrics)))
     panels = [(lost, _LOST), (less, _SAVED.format(first=lost.columns[0]))]
-    return _matplotlib(panels), _plotly(panels)
+    left_out = f"; left out: {infinite} infinite (the model diverged)" if infinite else ""
+    return _matplotlib(panels, left_out), _plotly(panels, left_out)
 
 
 def losses(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -58,9 +61,9 @@ def saved(metrics: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
+def _matplotlib(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> Figure:
     rows = len(panels[0][0].columns)
-    note = f"points: seeds; bars: mean with 95 % interval over {len(panels[0][0])} seeds"
+    note = f"points: seeds; bars: mean with 95 % interval over {len(panels[0][0])} seeds{left_out}"
     figure = style.panels(2, 1, 5.6, 1.4 + _INCH_A_ROW * rows, _TITLE, note)
     shared: Axes | None = None
     for place, (table, x) in enumerate(panels):
@@ -88,7 +91,7 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
     return figure
 
 
-def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
+def _plotly(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> go.Figure:
     conditions = [str(name) for name in panels[0][0].columns]
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for place, (table, x) in enumerate(panels):
@@ -116,7 +119,6 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
         figure.update_xaxes(title_text=style.literal(x), zeroline=place == 1, col=place + 1)
     order = [style.literal(name) for name in reversed(conditions)]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
-    style.plotly_look(
-        figure, _TITLE, "points: seeds; bars: mean with 95 % interval over seeds", 220 + 34 * len(conditions)
-    )
+    note = f"points: seeds; bars: mean with 95 % interval over seeds{left_out}"
+    style.plotly_look(figure, _TITLE, note, 220 + 34 * len(conditions))
     return figure

@@ -1,4 +1,4 @@
-"""A store's bucket, through any S3 API that has conditional writes (AWS, R2, Ceph, SeaweedFS, MinIO).
+"""A store's bucket, through any S3 API that keeps conditions on writes and on deletions (AWS, SeaweedFS from 4.18).
 
     <prefix>/<kind>/<identity>/<digest>/...        the files of a phase, under the digest of its manifest
     <prefix>/<kind>/<identity>/manifest.json       written last, and once: with it the phase is finished
@@ -82,24 +82,39 @@ class Bucket:
         return re.sub(r"[^\w.\-]", "_", f"{self.name}/{self.prefix}")
 
     def check(self, probe: str) -> None:
-        """Prove that an object can be written, read and taken out here, and that a conditional write is one.
+        """Prove that an object can be written, read and deleted here, and that the server keeps the conditions of leases.
 
         Raises:
-            BadInput: it cannot, or the server does not keep conditions.
+            BadInput: it cannot be, or the server ignores a condition.
         """
         try:
-            written = self.put_new(probe, b"1")
-            again = self.put_new(probe, b"2")
-            read = self.get(probe)
-            self.take_out(probe)
+            try:
+                ignored = self._ignored(probe)
+            finally:
+                self.take_out(probe)
         except StoreUnavailable as error:
             raise BadInput(
                 "store.path", self.uri, f"{error}; check bucket, AWS_ENDPOINT_URL_S3 and credentials"
             ) from None
-        if not written or again or read != b"1":
+        if ignored:
+            remedy = f"this server ignores {ignored}, without which two machines could hold the same lock"
             raise BadInput(
-                "store.path", self.uri, "this server ignores conditions (If-None-Match); take one that keeps them"
+                "store.path", self.uri, f"{remedy}; take one that keeps it, such as AWS S3 or SeaweedFS 4.18"
             )
+
+    def _ignored(self, probe: str) -> str | None:
+        """The first condition that the server does not keep, or None. Leaves the object `probe` behind."""
+        first = self.put_new(probe, b"1")
+        if first is None or self.put_new(probe, b"2") or self.get(probe) != b"1":
+            return "If-None-Match on a write"
+        second = self.put_over(probe, b"3", first)
+        if second is None or self.put_over(probe, b"4", first) or self.get(probe) != b"3":
+            return "If-Match on a write"
+        self.take_out(probe, first)
+        if self.get(probe) != b"3":
+            return "If-Match on a deletion"
+        self.take_out(probe, second)
+        return None if self.get(probe) is None else "If-Match on a deletion"
 
     def manifest(self, kind: str, name: str) -> dict[str, Any] | None:
         """What stands under an identity; nothing where nothing whole does."""

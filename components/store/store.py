@@ -208,21 +208,29 @@ class Store:
     def finish(
         self, kind: str, inputs: Mapping[str, Any], unfinished: Path, metrics: Mapping[str, float], seconds: float
     ) -> Phase:
-        """Put a phase under its identity, atomically, with a manifest of its files, inputs and numbers."""
+        """Put a phase under its identity, atomically, with a manifest of its files, inputs and numbers.
+
+        Where the same phase stands there already, whole, that one is returned, with its own numbers.
+        """
         manifest = write_manifest(unfinished, kind, inputs, metrics, seconds)
         directory = self.root / kind / manifest["identity"]
         directory.parent.mkdir(exist_ok=True)
         if directory.exists() and (self.bucket or not (directory / MANIFEST).exists()):
             # Files whose manifest is gone; or, over a bucket, what was brought of a phase that the bucket has lost.
             self._set_aside(directory, "replaced")
+        standing = None
         try:
             unfinished.rename(directory)
         except OSError:
-            if not (directory / MANIFEST).exists():
-                raise
-            shutil.rmtree(unfinished)  # a chain beside this one finished the same phase first
+            standing = self.find(kind, inputs)  # a chain beside this one may have finished the same phase first
+            if standing is None:
+                unfinished.rename(directory)
+            else:
+                shutil.rmtree(unfinished)
         flush(directory.parent)
         self._note({"kind": kind, "identity": directory.name, "seconds": seconds, "created": manifest["created"]})
+        if standing:
+            return standing
         if self.bucket and not self.bucket.publish(directory, manifest):
             self._set_aside(directory, "replaced")  # another machine's came first: that one stands
             found = self.find(kind, inputs)

@@ -1,7 +1,7 @@
 """The parts of decoding and scoring that no matrix product covers, compiled for this machine's processor (native/).
 
-Two seconds of the system's C++ compiler at first use, kept in the user's cache. Without a compiler, on a GPU, or in
-another type than float32 and bfloat16 the same is done by torch's own operations, more slowly.
+Seconds of the system's C++ compiler (gcc from version 9, or clang) at first use, kept in the user's cache. Without a
+compiler, on a GPU, or in another type than float32 and bfloat16 the same is done by torch's own operations, more slowly.
 """
 
 import ctypes

@@ -16,6 +16,7 @@ from components.corpus import Corpus
 from components.corpus.blocks import cut, without
 from components.families.language.perplexity import (
     Predictions,
+    perplexities_of,
     perplexity,
     sequence_losses,
     sequence_losses_without,
@@ -35,6 +36,7 @@ from components.measures.diversity import (
 from components.measures.estimate import Estimate
 from components.measures.mauve import mauve
 from components.measures.tails import kl_to_real, quantile, rare_token_mass, zipf_exponent
+from components.recursion.family import GuardFailure
 
 SYNTHETIC, HELDOUT, TRAINING = "synthetic", "heldout", "training"
 """Sets of text: a generation's samples, held-out real text, and real text to train on."""
@@ -58,7 +60,13 @@ def evenly(blocks: np.ndarray, count: int) -> np.ndarray:
 
 
 def of_test(test: Predictions, blocks: np.ndarray, separator: int) -> dict[str, float]:
-    """Of the real test blocks (n, length) under the generation's model, figure 10's perplexity first."""
+    """Of the real test blocks (n, length) under the generation's model, figure 10's perplexity first.
+
+    Raises:
+        GuardFailure: a loss is not a number.
+    """
+    if np.isnan(test.losses).any():
+        raise GuardFailure("the model's loss on the test split is not a number")
     mean, deviation = sequence_perplexity(test.losses)
     return {
         "test/perplexity": perplexity(test.losses, blocks),
@@ -77,7 +85,7 @@ def scores_table(name: str, losses: np.ndarray, blocks: np.ndarray, separator: i
             "set": name,
             "row": np.arange(len(losses), dtype=np.int32),
             "loss": sequence_losses(losses),
-            "perplexity": np.exp(sequence_losses_without(losses, blocks, separator)),
+            "perplexity": perplexities_of(sequence_losses_without(losses, blocks, separator)),
         }
     )
 

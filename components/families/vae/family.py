@@ -24,7 +24,7 @@ from components.families.device import device
 from components.families.vae import model as vae
 from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
-from components.recursion.family import GuardFailure, Origin, Pool, Step
+from components.recursion.family import Diverged, GuardFailure, Origin, Pool, Step
 from components.recursion.rows import compose_rows
 from components.regimes import REAL, Composition, Regime
 from components.seeds import rows_of_seed
@@ -68,14 +68,15 @@ class VaeFamily:
         of_phase = {
             "fit": {**asdict(self.recipe), **drawing, "latents": self.latents, "fresh": self.fresh},
             "sample": drawing,
-            "measure": {},
+            "measure": {"validation": self._files["validation.npy"]["sha256"]},
         }
         return {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
 
     @cached_property
     def real(self) -> dict[str, np.ndarray]:
-        """`train`, of the chain's seed, and `test`; uint8 (images, height, width)."""
-        found = {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in ("train", "test")}
+        """`train`, of the chain's seed, `validation` and `test`; uint8 (images, height, width)."""
+        splits = ("train", "validation", "test")
+        found = {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in splits}
         if self.size < self.pool:
             found["train"] = found["train"][rows_of_seed(self.pool, self.size, self.seed)]
         return found
@@ -95,11 +96,16 @@ class VaeFamily:
         return kept  # each worker reads its own
 
     def digests(self) -> Mapping[str, str]:
-        files = read_manifest(self.images_folder)["files"]
-        training = files["train.npy"]["sha256"]
+        """Of the validation images nothing: they determine measures alone, and stand in the settings of those."""
+        training = self._files["train.npy"]["sha256"]
         if self.size < self.pool:
             training = hashlib.sha256(self.real["train"].tobytes()).hexdigest()
-        return {"training": training, "evaluation": files["test.npy"]["sha256"]}
+        return {"training": training, "evaluation": self._files["test.npy"]["sha256"]}
+
+    @property
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        files: Mapping[str, Mapping[str, str]] = read_manifest(self.images_folder)["files"]
+        return files
 
     def base(self) -> None:
         return None
@@ -112,7 +118,8 @@ class VaeFamily:
         """Train a VAE from random weights; writes `model/` and `losses.parquet`.
 
         Raises:
-            GuardFailure: a loss is no number, the weights did not move, or the last epoch is no better than the first step.
+            Diverged: a loss is not finite, or the last epoch is no better than the first step.
+            GuardFailure: the weights did not move.
         """
         seeds = step.random.generate_state(3).tolist()
         frame = pd.read_parquet(composed / "composition.parquet")
@@ -128,9 +135,8 @@ class VaeFamily:
         history = pd.DataFrame(losses, columns=["step", "epoch", "loss"])
         last = float(history.loc[history["epoch"] == history["epoch"].max(), "loss"].mean())
         if torch.equal(before, after) or (len(history) > 1 and not last < history["loss"][0]):
-            raise GuardFailure(
-                f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch"
-            )
+            failure = GuardFailure if torch.equal(before, after) else Diverged
+            raise failure(f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch")
         vae.save(model, out / "model")
         history.to_parquet(out / "losses.parquet")
         return {"train/negative_elbo": last, "train/weights_moved": float((after - before).norm() / before.norm())}
@@ -174,7 +180,7 @@ class VaeFamily:
         images.
 
         Raises:
-            GuardFailure: generation 0 is no better at the test images than random weights.
+            Diverged: generation 0 is no better at the validation images than random weights.
         """
         random = torch.Generator().manual_seed(int(step.random.generate_state(1)[0]))
         model, first = (vae.load(folder / "model") for folder in (fitted, origin.generation0))
@@ -182,16 +188,18 @@ class VaeFamily:
         test = _scores("test", model, self.real["test"], random)
         written = _scores("synthetic", first, synthetic, random)
         frames, heldout = [test, written], test
+        validated = float(_scores("validation", model, self.real["validation"], random)["negative_elbo"].mean())
         if fitted == origin.generation0:
             untrained = vae.create(model.shape, int(step.random.generate_state(2)[1]))
-            worse = _scores("untrained", untrained, self.real["test"], random)
-            if not test["negative_elbo"].mean() < worse["negative_elbo"].mean():
-                raise GuardFailure("generation 0 describes the test images no better than random weights do")
+            worse = _scores("untrained", untrained, self.real["validation"], random)
+            if not validated < worse["negative_elbo"].mean():
+                raise Diverged("generation 0 describes the validation images no better than random weights do")
             frames.append(_scores("real", first, real, random))
         else:
             heldout = _scores("heldout", first, self.real["test"], random)
         pd.concat(frames, ignore_index=True).to_parquet(out / "scores.parquet", index=False)
         return {
+            "validation/negative_elbo": validated,
             "test/negative_elbo": float(test["negative_elbo"].mean()),
             "test/reconstruction": float(test["reconstruction"].mean()),
             "test/divergence": float(test["divergence"].mean()),

@@ -7,7 +7,6 @@ Everything that can be wrong with the input is found before the cluster starts.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
 from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
-from pipelines.recursion_plan import Plan, make_plan, print_plan
+from pipelines.recursion_plan import Plan, base_crew, make_plan, needed, print_plan
 from pipelines.scores import TIDY, read_scores, under_generation_0
 from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
 
@@ -46,10 +45,10 @@ def recursion(arguments: Sequence[str]) -> None:
     """
     settings = config.load(RecursionSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
-    cluster.check(settings.cluster, settings.train.workers, store)
+    capacity = cluster.check(settings.cluster, settings.train.workers, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
     models = check_settings(settings)
-    plan = make_plan(settings, store, prepare_corpus(settings, store), models)
+    plan = make_plan(settings, store, prepare_corpus(settings, store), models, capacity)
     print_plan(settings, plan)
     if settings.dry_run:
         return
@@ -122,16 +121,18 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
     if not missing:
         return
     with cluster.connect(settings.cluster) as capacity:
+        workers, need = settings.train.workers, needed(plan.chains, settings.train.workers, capacity)
         crew = cluster.Crew(
-            workers=settings.train.workers,
-            side_by_side=min(len(missing), capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)),
+            workers=workers,
+            side_by_side=min(len(missing), capacity.groups(workers, settings.cluster.concurrent_chains, need)),
             gpu=capacity.gpus > 0,
             storage=store.root / "ray",
             max_failures=settings.cluster.max_failures,
+            memory=need.memory,
+            deterministic=settings.train.deterministic,
         )
         if plan.base and not plan.base.find():
-            everyone = max(1, min(capacity.workers, plan.base.most_workers))
-            cluster.run_groups({BASE: plan.base}, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
+            cluster.run_groups({BASE: plan.base}, base_crew(crew, plan.base, capacity), recorder.watch)
         cluster.run_groups(missing, crew, recorder.watch)
 
 

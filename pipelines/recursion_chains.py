@@ -28,7 +28,6 @@ from components.recursion.worker import ChainWork
 from components.regimes import Regime
 from components.store import Phase, Store
 
-
 FROM_SCRATCH_DROPOUT = 0.1
 """OPT's own."""
 
@@ -125,7 +124,15 @@ def make_chains(
     )
     decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
     plain = LanguageFamily(
-        prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage, embedder=models.embedder
+        prepared.place,
+        size,
+        None,
+        recipe,
+        decoding,
+        train.engine,
+        train.zero_stage,
+        embedder=models.embedder,
+        configuration=models.configuration,
     )
     base = None
     if (name or settings.base.epochs) and settings.starts != {"scratch"}:
@@ -143,9 +150,7 @@ def make_chains(
         if start == "pretrained" and base is None:
             start = "scratch"  # without a base model, "pretrained" is random weights
         family = _family(plain, condition_name, condition, settings)
-        if start == "scratch":
-            family = replace(family, configuration=models.configuration)
-        elif base:
+        if base and start != "scratch":
             family = replace(family, pretrained=(base.identity, store.root / "base" / base.identity))
         regime = Regime(condition.regime, condition.real_fraction, condition.fresh_real)
         _check_rows(family, condition_name, regime, settings.generations)

@@ -7,11 +7,13 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
+from components.cluster import Capacity
 from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
 from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost
+from components.families.memory import Need
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -20,12 +22,13 @@ from components.sweep import space
 from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.recursion import samples_page
 from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
-from pipelines.recursion_plan import costs
+from pipelines.recursion_plan import costs, needed
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""
 Chains = Callable[[StudySettings], list[ChainWork[Any]]]
 """The chains of a study's conditions and seeds."""
+Costs = Callable[[Sequence[ChainWork[Any]], Capacity], Mapping[str, Sequence[GenerationCost]]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Runs:
 
     `workers`: Ray Train workers a trial, 0 for families that take a process each. `block`: pieces of real data a row.
     `takes_gpu`: whether a trial takes a GPU where the cluster has some. `base`: made before any trial. `costs`: what
-    chains, and a base model to be made, will cost by piece of work, where a formula tells.
+    chains, and a base model to be made, will cost by piece of work, where a formula tells. `needed`: what a worker of these
+    chains holds. `deterministic`: whether trials keep to deterministic kernels.
     """
 
     chains: Chains
@@ -42,8 +46,22 @@ class Runs:
     block: int = 1
     takes_gpu: bool = False
     base: BaseWork | None = None
-    costs: Callable[[Sequence[ChainWork[Any]]], Mapping[str, Sequence[GenerationCost]]] | None = None
+    costs: Costs | None = None
+    needed: Callable[[Sequence[ChainWork[Any]], Capacity], Need] = lambda chains, capacity: small_families.A_PROCESS
+    deterministic: bool = False
     artifacts: Artifacts = lambda generation, family: {}
+
+    def fitting(self, capacity: Capacity) -> Capacity:
+        """What of a cluster trials run on."""
+        return capacity if self.takes_gpu else capacity.without_gpus()
+
+    def side_by_side(self, chains: Sequence[ChainWork[Any]], capacity: Capacity, most: int | None) -> int:
+        """How many trials of such chains run side by side, at `most` so many.
+
+        Raises:
+            BadInput: not even one.
+        """
+        return self.fitting(capacity).groups(max(self.workers, 1), most, self.needed(chains, capacity))
 
 
 def runs_of(sweep: Sweep, store: Store) -> Runs:
@@ -73,7 +91,11 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
                 block=study.corpus.block_size,
                 takes_gpu=True,
                 base=base,
-                costs=lambda chains: costs(study, base if base and not base.find() else None, chains),
+                costs=lambda chains, capacity: costs(
+                    study, base if base and not base.find() else None, chains, capacity
+                ),
+                needed=lambda chains, capacity: needed(chains, study.train.workers, capacity),
+                deterministic=study.train.deterministic,
                 artifacts=samples_page,
             )
         case VaeSettings():
@@ -81,6 +103,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
             return Runs(
                 _small(store, lambda settings, name: vae.family_of(settings, name, real)),
                 takes_gpu=True,
+                deterministic=study.train.deterministic,
                 artifacts=vae.samples,
             )
         case GaussianSettings():

@@ -60,6 +60,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
         derived=partial(_derived, family=chains[0].family),
+        deterministic=settings.train.deterministic,
     )
 
 

@@ -14,7 +14,13 @@ from components.families.device import Precision
 from components.families.language.architecture import ModelSize, flops_per_token, parameter_count
 from components.families.language.cost import Rates, generation_cost
 from components.families.language.decoder import PROMPTS_AT_ONCE
-from components.families.language.objective import ROWS_AT_ONCE
+from components.families.language.memory import (
+    block_memory,
+    needed_to_train,
+    needed_to_write,
+    prompt_memory,
+    training_memory,
+)
 from components.families.language.perplexity import TOKENS_AT_ONCE
 from components.families.language.training import Recipe
 
@@ -32,8 +38,6 @@ WORKERS = (1, 2, 4, 8)
 LEAST_MICRO_BATCH = 8
 USABLE = 0.92
 """Of a GPU's memory: the rest is CUDA's context and what the allocator cannot put together again."""
-BUCKET, LIVE = 5e8, 1e9
-"""Numbers in one of DeepSpeed's buckets, and those that ZeRO-3 keeps whole at a time (its defaults, fp32 here)."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +91,14 @@ PASSES = {"fit": 8, "sample": 1, "measure": 2}
 
 
 def activations(size: ModelSize) -> float:
-    """GB of a block in a micro-batch: what `blocks_at_once` counts, in fp32, and so an upper bound under autocast."""
-    a_layer = 10 * size.hidden_size + 2 * size.ffn_size + 3 * size.heads * BLOCK
-    return 4 * BLOCK * (size.layers + 1) * a_layer / 1e9
+    """GB of a block in a micro-batch: what `block_memory` counts, in fp32, and so an upper bound under autocast."""
+    return block_memory(size, BLOCK) / 1e9
 
 
 def fit_memory(size: ModelSize, stage: int, workers: int, micro: int) -> dict[str, float]:
     """GB a GPU while training, by what takes it; weights, gradients and Adam's moments are fp32, as in DeepSpeedEngine."""
-    count = parameter_count(size) / 1e9
-    share = count / workers
-    buckets = min(count, BUCKET / 1e9) if workers > 1 else 0.0
-    output = size.vocabulary_size * size.hidden_size / 1e9
-    return {
-        "weights": 4 * (share if stage == 3 else count),
-        "own part of the weights again": 4 * share if stage in (1, 2) else 0.0,
-        "gradients": 4 * {0: count, 1: count + share, 2: share, 3: share}[stage],
-        "moments": 8 * (share if stage else count),
-        "bf16 copies for the backward pass": 0.0 if stage == 3 else 2 * count,
-        "buckets": 4 * (2 * buckets + min(count, LIVE / 1e9) if stage == 3 else buckets),
-        "activations": micro * activations(size),
-        "logits and output layer": 8 * ROWS_AT_ONCE * size.vocabulary_size / 1e9 + 6 * output,
-    }
+    parts = training_memory(size, parameter_count(size), stage, workers, BLOCK, micro, "bf16")
+    return {part: held / 1e9 for part, held in parts.items()}
 
 
 def memory(size: ModelSize, stage: int, workers: int, micro: int, precision: Precision) -> dict[str, float]:
@@ -141,19 +132,17 @@ def placement(size: ModelSize, workers: int, precision: Precision, gigabytes: fl
     return None
 
 
-def own_micro_batch(size: ModelSize, gigabytes: float) -> int:
-    """What the program takes by itself where dropout is on (`blocks_at_once`): it counts the whole optimiser, at any stage."""
-    planned = gigabytes / 2 - 20 * parameter_count(size) / 1e9 - 8 * ROWS_AT_ONCE * size.vocabulary_size / 1e9
-    return max(1, int(planned // activations(size)))
+def own_micro_batch(size: ModelSize, stage: int, workers: int, gigabytes: float) -> int:
+    """What the program takes by itself (`blocks_at_once`): half of what a fit by one block leaves of the GPU."""
+    needed = needed_to_train(size, parameter_count(size), stage, workers, BLOCK, "bf16", "cuda").gpu_memory
+    return max(1, 1 + (int(1e9 * gigabytes) - needed) // 2 // block_memory(size, BLOCK))
 
 
 def prompts_at_once(size: ModelSize, precision: Precision, gigabytes: float) -> int:
-    """As `decoder.prompts_at_once` on an empty GPU: half of what the weights leave, 256 at most."""
-    bytes_ = 2 if precision == "bf16" else 4
-    weights = bytes_ * (parameter_count(size) + 3 * size.layers * size.hidden_size**2)
-    cached = 2 * size.layers * (BLOCK + (BLOCK - 1) * BEAMS) * size.hidden_size
-    passing = BEAMS * size.vocabulary_size + 2 * BLOCK * (4 * size.hidden_size + size.ffn_size)
-    return max(1, min(PROMPTS_AT_ONCE["cuda"], int((1e9 * gigabytes - weights) / 2 // (bytes_ * (cached + passing)))))
+    """As `decoder.prompts_at_once`: half of what writing after one prompt leaves of the GPU, 256 at most."""
+    needed = needed_to_write(size, parameter_count(size), precision, BLOCK, BLOCK, BEAMS, "cuda").gpu_memory
+    a_prompt = prompt_memory(size, 2 if precision == "bf16" else 4, BLOCK, BLOCK, BEAMS)
+    return max(1, min(PROMPTS_AT_ONCE["cuda"], 1 + (int(1e9 * gigabytes) - needed) // 2 // a_prompt))
 
 
 def decoding_step(size: ModelSize, card: Card, assumed: Assumptions, precision: Precision) -> dict[str, float]:

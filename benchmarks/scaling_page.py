@@ -170,8 +170,11 @@ def placements() -> str:
         for gigabytes in MEMORIES:
             able = [(workers, placement(size, workers, "fp32", gigabytes)) for workers in WORKERS]
             first = next(((workers, *placed) for workers, placed in able if placed), None)
-            own = own_micro_batch(size, gigabytes)
-            cells.append(f"{first[0]}, stage {first[1]}, {first[2]} ({own})" if first else "does not fit")
+            if first:
+                own = own_micro_batch(size, first[1], first[0], gigabytes)
+                cells.append(f"{first[0]}, stage {first[1]}, {first[2]} ({own})")
+            else:
+                cells.append("does not fit")
         rows.append((f"{model}, {parameter_count(size) / 1e9:.3f} billion", *cells))
     return markdown(["model", *(f"{gigabytes} GB" for gigabytes in MEMORIES)], rows)
 

@@ -7,7 +7,6 @@ Everything that can be wrong with the input is found before the cluster starts.
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from pipelines.drawn import drawn_blocks
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
-from pipelines.recursion_plan import Plan, make_plan, print_plan
+from pipelines.recursion_plan import Plan, base_crew, make_plan, needed, print_plan
 from pipelines.scores import beside_real_text, losses_on_test, read_scores
 from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
 
@@ -47,10 +46,10 @@ def recursion(arguments: Sequence[str]) -> None:
     """
     settings = config.load(RecursionSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
-    cluster.check(settings.cluster, settings.train.workers, store)
+    capacity = cluster.check(settings.cluster, settings.train.workers, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
     models = check_settings(settings)
-    plan = make_plan(settings, store, prepare_corpus(settings, store), models)
+    plan = make_plan(settings, store, prepare_corpus(settings, store), models, capacity)
     print_plan(settings, plan)
     if settings.dry_run:
         return
@@ -123,17 +122,19 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
     if not missing:
         return
     with cluster.connect(settings.cluster) as capacity:
+        workers, need = settings.train.workers, needed(plan.chains, settings.train.workers, capacity)
         crew = cluster.Crew(
-            workers=settings.train.workers,
-            side_by_side=min(len(missing), capacity.groups(settings.train.workers, settings.cluster.concurrent_chains)),
+            workers=workers,
+            side_by_side=min(len(missing), capacity.groups(workers, settings.cluster.concurrent_chains, need)),
             gpu=capacity.gpus > 0,
             storage=store.root / "ray",
             max_failures=settings.cluster.max_failures,
+            memory=need.memory,
+            deterministic=settings.train.deterministic,
         )
         bases: dict[str, cluster.Work] = {base.title: base for base in plan.bases_to_make if not base.find()}
         if bases:
-            everyone = max(1, min(capacity.workers, plan.bases[0].most_workers))
-            cluster.run_groups(bases, replace(crew, workers=everyone, side_by_side=1), recorder.watch)
+            cluster.run_groups(bases, base_crew(crew, plan.bases[0], capacity), recorder.watch)
         cluster.run_groups(missing, crew, recorder.watch)
 
 

@@ -139,6 +139,7 @@ def make_chains(
         train.zero_stage,
         embedder=models.embedder,
         measure_blocks=settings.measure.blocks,
+        configuration=models.configuration,
     )
     bases: list[BaseWork] = []
     if (name or settings.base.epochs) and settings.starts != {"scratch"}:
@@ -162,8 +163,6 @@ def make_chains(
         start = condition.start or train.start
         if start == "pretrained" and not bases:
             start = "scratch"  # without a base model, "pretrained" is random weights
-        if start == "scratch":
-            family = replace(family, configuration=models.configuration)
         for seed in settings.seeds:
             base = None if start == "scratch" else pretrained.get(seed, pretrained.get(None))
             family = replace(family, seed=seed, pretrained=base)

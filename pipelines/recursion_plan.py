@@ -13,6 +13,8 @@ from components.families.language import architecture
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.family import LanguageFamily
+from components.families.language.memory import largest
+from components.families.memory import Need
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -31,7 +33,7 @@ class Plan:
     """A study as it will be run: the corpus, the base models, the chains, and what each piece of work costs.
 
     `costs` has a base model only where it is to be made. `overlap`: of each held-out split, the share that stands
-    in the training text too.
+    in the training text too. `bound`: why no more chains run side by side. `parameters`: of the model.
     """
 
     corpus: corpus.Corpus
@@ -41,6 +43,8 @@ class Plan:
     costs: dict[str, list[GenerationCost]]
     side_by_side: int
     overlap: Mapping[str, float]
+    bound: str
+    parameters: int
 
     @property
     def bases_to_make(self) -> list[BaseWork]:
@@ -74,14 +78,26 @@ class Plan:
         return pretraining + sum(work.values()) / self.side_by_side
 
 
-def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, models: Models) -> Plan:
+def make_plan(
+    settings: RecursionSettings,
+    store: Store,
+    prepared: Phase,
+    models: Models,
+    capacity: cluster.Capacity | None = None,
+) -> Plan:
     """Base models, chains and costs.
 
+    Args:
+        capacity: of the cluster; of this machine if None.
+
     Raises:
-        BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
+        BadInput: model, tokenizer and blocks do not fit each other, two conditions are one, or not even one chain fits into
+            the memory there is.
     """
     bases, chains = make_chains(settings, store, prepared, models)
-    side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
+    capacity = capacity or cluster.this_machine()
+    workers, need = settings.train.workers, needed(chains, settings.train.workers, capacity)
+    side_by_side = min(len(chains), capacity.groups(workers, settings.cluster.concurrent_chains, need))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
         for work in chains
@@ -89,13 +105,45 @@ def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, models
     unfinished = [work for work in chains if len(stored[work.chain.identity]) <= work.generations]
     awaited = {work.chain.settings["base"] for work in unfinished}
     making = [base for base in bases if awaited and base.identity in awaited and not base.find()]
-    data = chains[0].family.corpus
-    overlap = {name: share for name, share in prepared.metrics.items() if name.startswith(OVERLAP)}
-    return Plan(data, bases, chains, stored, costs(settings, making, chains), side_by_side, overlap)
+    family = chains[0].family
+    return Plan(
+        family.corpus,
+        bases,
+        chains,
+        stored,
+        costs(settings, making, chains, capacity),
+        side_by_side,
+        {name: share for name, share in prepared.metrics.items() if name.startswith(OVERLAP)},
+        capacity.bound(workers, side_by_side, need),
+        architecture.parameter_count(family.size, family.configuration),
+    )
+
+
+def needed(chains: Sequence[ChainWork[LanguageFamily]], workers: int, capacity: cluster.Capacity) -> Need:
+    """What each worker of any of these chains holds at its fullest moment."""
+    return largest(*(work.family.needed(workers, "cuda" if capacity.gpus else "cpu") for work in chains))
+
+
+def base_crew(crew: cluster.Crew, base: BaseWork, capacity: cluster.Capacity) -> cluster.Crew:
+    """One group for the base model: of as many workers as are of use and fit."""
+    workers, need = base_workers(base, capacity)
+    return replace(crew, workers=workers, side_by_side=1, memory=need.memory)
+
+
+def base_workers(base: BaseWork, capacity: cluster.Capacity) -> tuple[int, Need]:
+    """How many workers make the base model, one at least, and what each of them holds."""
+    device = "cuda" if capacity.gpus else "cpu"
+    needs = {workers: base.needed(workers, device) for workers in range(1, base.most_workers + 1)}
+    fitting = [workers for workers, need in needs.items() if workers <= capacity.workers(need)]
+    workers = max(fitting, default=1)
+    return workers, needs[workers]
 
 
 def costs(
-    settings: RecursionSettings, bases: Sequence[BaseWork], chains: Sequence[ChainWork[LanguageFamily]]
+    settings: RecursionSettings,
+    bases: Sequence[BaseWork],
+    chains: Sequence[ChainWork[LanguageFamily]],
+    capacity: cluster.Capacity,
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
@@ -110,7 +158,7 @@ def costs(
     )
     found = {}
     for base in bases:
-        everyone = min(cluster.local_workers(), base.most_workers)
+        everyone, _ = base_workers(base, capacity)
         blocks = 0 if base.name else min(len(data.pretrain), base.blocks or len(data.pretrain))
         validation = 0 if base.name else len(data.validation)
         cost = generation_cost(size, rates, base.recipe, 0, blocks, 0, validation, len(data.test), block, everyone)
@@ -142,13 +190,11 @@ def costs(
 def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     """Chains, blocks, tokens, FLOPs, disk and time, before anything is started."""
     data, block = plan.corpus, settings.corpus.block_size
-    size = plan.chains[0].family.size
     chains = [plan.costs[work.chain.identity] for work in plan.chains]
     total = [cost for costs in plan.costs.values() for cost in costs]
-    parameters = architecture.parameter_count(size)
     say(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
-        f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"
+        f"generations 0-{settings.generations}; OPT with {plan.parameters / 1e6:,.2f} million parameters"
     )
     of_base = f", {len(data.pretrain):,} for {_bases(plan.bases)}" if plan.bases_to_make else ""
     say(
@@ -168,6 +214,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         + f"{plan.bytes / 1e6:,.0f} MB in the store, {duration(plan.seconds)} on this machine "
         "(measured just now, workers' start apart)"
     )
+    say(f"{plan.side_by_side} chains side by side: {plan.bound}")
     rows = [
         (work.chain.condition, work.chain.seed, work.family.recipe.epochs, work.chain.settings["regime"]["name"],
          _real(work.chain.settings["regime"]), work.family.how,

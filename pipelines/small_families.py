@@ -12,6 +12,7 @@ import pandas as pd
 from components import cluster, config, tracking
 from components.config.errors import BadInput
 from components.config.settings import RegimeCondition, StudySettings
+from components.families.memory import Need
 from components.recursion.loop import make_chain, stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -32,6 +33,8 @@ Expected = Mapping[str, Mapping[tuple[int, str], float]]
 """By a chain's identity, then by generation and phase."""
 
 TITLES = {"vae": "VAE"}
+A_PROCESS = Need(500 * 2**20)
+"""What a chain's process holds."""
 
 
 def make_chains(
@@ -72,6 +75,7 @@ def run_study(
     gpu: bool = False,
     derived: Callable[[Sequence[Generation]], pd.DataFrame] = lambda generations: pd.DataFrame(),
     held_out: Callable[[Sequence[Generation]], HeldOut] = lambda generations: {},
+    deterministic: bool = False,
 ) -> None:
     """Record what the store has, compute what it lacks, draw it.
 
@@ -84,13 +88,17 @@ def run_study(
         gpu: whether a chain takes a GPU where the cluster has some.
         derived: tidy numbers that take several phases of the finished generations together.
         held_out: the loss of the finished generations' models on each row of a test split (`Numbers.held_out`).
+        deterministic: whether chains keep to deterministic kernels.
 
     Raises:
         BadInput: MLflow or the cluster cannot be reached.
         cluster.Failed: a chain did not come to its end; the others are shown.
     """
     family, generations = chains[0].chain.family, settings.generations
-    cluster.check(settings.cluster, 1, store)
+    capacity = cluster.check(settings.cluster, 1, store)
+    of_chains = capacity if gpu else capacity.without_gpus()
+    side_by_side = min(len(chains), of_chains.groups(1, settings.cluster.concurrent_chains, A_PROCESS))
+    say(f"{side_by_side} chains side by side: {of_chains.bound(1, side_by_side, A_PROCESS)}")
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}
@@ -107,7 +115,7 @@ def run_study(
         with closing(study):
             with StudyProgress(names, expected, chain_fields(work.chain for work in chains)) as progress:
                 recorder = Recorder(study, store, progress, generations, artifacts, tell)
-                failed = _compute(settings, store, chains, recorder, gpu)
+                failed = _compute(settings, store, chains, recorder, gpu, deterministic)
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
                 status: tracking.Status = "FAILED" if failed else "FINISHED"
@@ -136,7 +144,12 @@ def _numbers(
 
 
 def _compute(
-    settings: StudySettings, store: Store, chains: Sequence[ChainWork[Any]], recorder: Recorder, gpu: bool
+    settings: StudySettings,
+    store: Store,
+    chains: Sequence[ChainWork[Any]],
+    recorder: Recorder,
+    gpu: bool,
+    deterministic: bool,
 ) -> cluster.Failed | None:
     missing: dict[str, cluster.Work] = {}
     for work in chains:
@@ -149,9 +162,16 @@ def _compute(
         return None
     try:
         with cluster.connect(settings.cluster) as capacity:
-            gpu = gpu and capacity.gpus > 0
-            side_by_side = settings.cluster.concurrent_chains or (capacity.workers if gpu else capacity.cpus)
-            cluster.run_tasks(missing, side_by_side, settings.cluster.max_failures, recorder.watch, gpu)
+            fitting = capacity if gpu else capacity.without_gpus()
+            cluster.run_tasks(
+                missing,
+                fitting.groups(1, settings.cluster.concurrent_chains, A_PROCESS),
+                settings.cluster.max_failures,
+                recorder.watch,
+                fitting.gpus > 0,
+                A_PROCESS.memory,
+                deterministic,
+            )
     except cluster.Failed as failure:
         return failure
     return None

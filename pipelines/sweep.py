@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -19,14 +20,16 @@ from components.config.sweep import Sweep
 from components.figures import sweep as figures
 from components.figures.table import readable
 from components.measures.risk import RISKS, Risk
+from components.recursion.worker import ChainWork
 from components.report import write_report
 from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import Snapshot, SweepProgress, print_table, say
 from pipelines.outbox import Outbox
+from pipelines.recursion_plan import base_crew
 from pipelines.study import PROJECT, closing, run_command, told
 from pipelines.sweep_families import Runs, runs_of
-from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
+from pipelines.sweep_plan import check_chains, check_given, check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials, books_folder
 
 
@@ -41,6 +44,7 @@ def sweep(arguments: Sequence[str]) -> None:
     settings, study = chosen.settings, chosen.study
     searched = space.parse(settings.search)
     space.check(searched, settings.search, chosen.condition)
+    check_given(chosen, searched)
     gridded = settings.sampler == "grid"
     first = space.grid(searched, settings.search, chosen.given) if gridded else space.anchors(searched)
     most = trials_in_all(chosen, len(first))
@@ -49,12 +53,16 @@ def sweep(arguments: Sequence[str]) -> None:
     folder = store.pull(books_folder(chosen))
     begun = books.begun(folder, chosen.determining)
     runs = runs_of(chosen, store)
-    check_chains(chosen, searched, runs)
-    cluster.check(study.cluster, max(runs.workers, 1), store)
+    corners = check_chains(chosen, searched, runs)
+    capacity = cluster.check(study.cluster, max(runs.workers, 1), store)
+    side_by_side = runs.side_by_side(corners, capacity, study.cluster.concurrent_chains)
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
     left = max(most - len(begun), 0) + begun.count("running")
-    cost = expected_cost(chosen, runs, searched, first, left)
-    print_plan(chosen, most, len(begun), left, cost, runs.notes)
+    cost = expected_cost(chosen, runs, searched, first, left, capacity)
+    together = min(side_by_side, most)
+    bound = runs.fitting(capacity).bound(max(runs.workers, 1), together, runs.needed(corners, capacity))
+    notes = [*runs.notes, f"{together} trials side by side: {bound}"]
+    print_plan(chosen, most, len(begun), left, cost, notes)
     if study.dry_run:
         return
     if cost:
@@ -74,7 +82,7 @@ def sweep(arguments: Sequence[str]) -> None:
             kind="sweep",
         )
         with closing(run):
-            _run(chosen, most, book, runs, store, run, tell)
+            _run(chosen, most, book, runs, corners, store, run, tell)
 
 
 def _run(
@@ -82,6 +90,7 @@ def _run(
     most: int,
     book: books.Books,
     runs: Runs,
+    corners: Sequence[ChainWork[Any]],
     store: Store,
     run: tracking.Study,
     tell: Callable[[Snapshot], None],
@@ -90,32 +99,39 @@ def _run(
     with SweepProgress(most, chosen.study.generations, measure.name) as progress:
         trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say), tell)
         if trials.begin():
-            _compute(chosen, runs, store, trials)
+            _compute(chosen, runs, corners, store, trials)
     _close(chosen, trials, run)
     if trials.failed:
         raise cluster.Failed({name: RuntimeError(error) for name, error in trials.failed.items()})
 
 
-def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
-    """The base models that the store lacks, one after the other; then trials side by side as they fit."""
+def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store: Store, trials: Trials) -> None:
+    """The base models that the store lacks, one after the other; then trials side by side as they fit.
+
+    `corners`: chains like those of the trials.
+    """
     settings = chosen.study.cluster
     with cluster.connect(settings) as capacity:
-        gpu = runs.takes_gpu and capacity.gpus > 0
+        gpu = runs.fitting(capacity).gpus > 0
+        need = runs.needed(corners, capacity)
+        side_by_side = runs.side_by_side(corners, capacity, settings.concurrent_chains)
         if not runs.workers:
-            side_by_side = settings.concurrent_chains or (capacity.workers if gpu else capacity.cpus)
-            cluster.run_trials_in_tasks(trials, side_by_side, settings.max_failures, trials.watch, gpu)
+            cluster.run_trials_in_tasks(
+                trials, side_by_side, settings.max_failures, trials.watch, gpu, need.memory, runs.deterministic
+            )
             return
         crew = cluster.Crew(
             workers=runs.workers,
-            side_by_side=min(trials.most, capacity.groups(runs.workers, settings.concurrent_chains)),
+            side_by_side=min(trials.most, side_by_side),
             gpu=gpu,
             storage=store.root / "ray",
             max_failures=settings.max_failures,
+            memory=need.memory,
+            deterministic=runs.deterministic,
         )
         bases: dict[str, cluster.Work] = {base.title: base for base in runs.bases if not base.find()}
         if bases:
-            everyone = max(1, min(capacity.workers, runs.bases[0].most_workers))
-            cluster.run_groups(bases, replace(crew, workers=everyone, side_by_side=1), trials.watch)
+            cluster.run_groups(bases, base_crew(crew, runs.bases[0], capacity), trials.watch)
         cluster.run_trials_in_groups(trials, crew, trials.watch)
 
 

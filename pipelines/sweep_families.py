@@ -7,11 +7,13 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution
 
+from components.cluster import Capacity
 from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
 from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost
+from components.families.memory import Need
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -21,12 +23,13 @@ from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.drawn import drawn_blocks
 from pipelines.recursion import samples_page
 from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
-from pipelines.recursion_plan import costs, overlap_lines
+from pipelines.recursion_plan import costs, needed, overlap_lines
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""
 Chains = Callable[[StudySettings], list[ChainWork[Any]]]
 """The chains of a study's conditions and seeds."""
+Costs = Callable[[Sequence[ChainWork[Any]], Capacity], Mapping[str, Sequence[GenerationCost]]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Runs:
     `workers`: Ray Train workers a trial, 0 for families that take a process each. `block`: pieces of real data a row.
     `takes_gpu`: whether a trial takes a GPU where the cluster has some. `bases`: made before any trial. `costs`: what
     chains, and base models to be made, will cost by piece of work, where a formula tells. `notes`: lines for the plan.
+    `needed`: what a worker of these chains holds. `deterministic`: whether trials keep to deterministic kernels.
     """
 
     chains: Chains
@@ -43,9 +47,23 @@ class Runs:
     block: int = 1
     takes_gpu: bool = False
     bases: Sequence[BaseWork] = ()
-    costs: Callable[[Sequence[ChainWork[Any]]], Mapping[str, Sequence[GenerationCost]]] | None = None
+    costs: Costs | None = None
+    needed: Callable[[Sequence[ChainWork[Any]], Capacity], Need] = lambda chains, capacity: small_families.A_PROCESS
+    deterministic: bool = False
     artifacts: Artifacts = lambda generation, family: {}
     notes: Sequence[str] = ()
+
+    def fitting(self, capacity: Capacity) -> Capacity:
+        """What of a cluster trials run on."""
+        return capacity if self.takes_gpu else capacity.without_gpus()
+
+    def side_by_side(self, chains: Sequence[ChainWork[Any]], capacity: Capacity, most: int | None) -> int:
+        """How many trials of such chains run side by side, at `most` so many.
+
+        Raises:
+            BadInput: not even one.
+        """
+        return self.fitting(capacity).groups(max(self.workers, 1), most, self.needed(chains, capacity))
 
 
 def runs_of(sweep: Sweep, store: Store) -> Runs:
@@ -76,7 +94,11 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
                 block=study.corpus.block_size,
                 takes_gpu=True,
                 bases=bases,
-                costs=lambda chains: costs(study, [base for base in bases if not base.find()], chains),
+                costs=lambda chains, capacity: costs(
+                    study, [base for base in bases if not base.find()], chains, capacity
+                ),
+                needed=lambda chains, capacity: needed(chains, study.train.workers, capacity),
+                deterministic=study.train.deterministic,
                 artifacts=samples_page,
                 notes=[drawn_blocks(bases, made).training, *overlap_lines(prepared.metrics)],
             )
@@ -85,6 +107,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
             return Runs(
                 _small(store, lambda settings, name: vae.family_of(settings, name, real), vae.of_seed),
                 takes_gpu=True,
+                deterministic=study.train.deterministic,
                 artifacts=vae.samples,
             )
         case GaussianSettings():

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from components import cluster
+from components.config import refuse, unused
 from components.config.errors import BadInput
 from components.config.sweep import TRIAL, Sweep
+from components.recursion.worker import ChainWork
 from components.sweep import objectives, space
 from components.sweep.space import Point, Space
 from components.terminal import duration, print_table, say
@@ -58,14 +61,26 @@ def check_objectives(chosen: Sweep) -> None:
         )
 
 
-def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
-    """Make the chains of the space's corners: what a family refuses is refused before any trial is begun.
+def check_given(chosen: Sweep, searched: Space) -> None:
+    """Refuse what the user gave and no trial goes by.
+
+    Raises:
+        BadInput: one line for every such setting.
+    """
+    corners = space.corners(searched, CORNERS_TRIED)
+    conditions = {f"{TRIAL}-{number}": space.applicable(corner, chosen.given) for number, corner in enumerate(corners)}
+    study = chosen.with_conditions(conditions)
+    refuse(unused.faults_of_sweep(chosen.settings, study, conditions, chosen.by_user))
+
+
+def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> list[ChainWork[Any]]:
+    """Make and return the chains of the space's corners: what a family refuses is refused before any trial is begun.
 
     Raises:
         BadInput: a corner cannot be run, or a searched field changes nothing anywhere.
     """
     corners = space.corners(searched, CORNERS_TRIED)
-    chains = []
+    chains, works = [], []
     for corner in corners:
         try:
             made = runs.chains(chosen.with_conditions({TRIAL: space.applicable(corner, chosen.given)}))
@@ -74,6 +89,7 @@ def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
             searched_or_given = "search" if name in searched else "condition"
             field = fault.field if name == fault.field else f"{searched_or_given}.{name}"
             raise BadInput(field, fault.value, fault.remedy) from None
+        works += made
         chains.append([one.chain.identity for one in made])
     for field in searched:
         by_others: dict[str, list[list[str]]] = {}
@@ -84,12 +100,21 @@ def check_chains(chosen: Sweep, searched: Space, runs: Runs) -> None:
         if several and all(identities == group[0] for group in by_others.values() for identities in group):
             text = chosen.settings.search[field]
             raise BadInput(f"search.{field}", text, "it changes nothing beside these settings; take it out with null")
+    return works
 
 
-def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[Point], left: int) -> Cost | None:
+def expected_cost(
+    chosen: Sweep,
+    runs: Runs,
+    searched: Space,
+    points: Sequence[Point],
+    left: int,
+    capacity: cluster.Capacity | None = None,
+) -> Cost | None:
     """What `left` trials cost, from the mean of `points`, or of points drawn from the space where those are not all.
 
-    None where nothing is left, or where the family has no formula for its cost (all but language).
+    None where nothing is left, or where the family has no formula for its cost (all but language). `capacity`: of the
+    cluster; of this machine if None.
     """
     if not left or not runs.costs:
         return None
@@ -97,12 +122,13 @@ def expected_cost(chosen: Sweep, runs: Runs, searched: Space, points: Sequence[P
     chains = [
         chain for point in drawn for chain in runs.chains(chosen.with_conditions({"drawn": point}))
     ]  # point by point: two that are drawn alike are one condition twice
-    costs = runs.costs(chains)
+    capacity = capacity or cluster.this_machine()
+    costs = runs.costs(chains, capacity)
     identities = [chain.chain.identity for chain in chains]
     trials = [cost for identity in identities for cost in costs[identity]]
     base = [cost for name, found in costs.items() if name not in identities for cost in found]
     share = left / len(drawn)
-    side_by_side = min(left, cluster.local_groups(runs.workers, chosen.study.cluster.concurrent_chains))
+    side_by_side = min(left, runs.side_by_side(chains, capacity, chosen.study.cluster.concurrent_chains))
     seconds = share * sum(sum(cost.seconds.values()) for cost in trials) / side_by_side
     return Cost(
         seconds + sum(sum(cost.seconds.values()) for cost in base),

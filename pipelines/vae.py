@@ -66,6 +66,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         gpu=True,
         derived=partial(_derived, families=by_seed),
         held_out=partial(_held_out, families=by_seed),
+        deterministic=settings.train.deterministic,
     )
 
 

@@ -156,6 +156,19 @@ def too_many_workers(here: Path) -> list[str]:
     return ["--train.workers", "4096"]
 
 
+def a_model_beyond_this_machines_memory(here: Path) -> list[str]:
+    """More than a million million parameters."""
+    return enough_text(here, "--model.hidden_size", "32768", "--model.layers", "100")
+
+
+def a_size_beside_a_model_by_name(here: Path) -> list[str]:
+    return enough_text(here, "--model.name", str(here), "--model.hidden_size", "64")
+
+
+def epochs_that_no_condition_takes(here: Path) -> list[str]:
+    return enough_text(here, "--train.epochs", "7")
+
+
 def too_many_beams(here: Path) -> list[str]:
     return enough_text(here, "--generate.num_beams", "300")
 
@@ -215,6 +228,9 @@ FAULTS: dict[Callable[[Path], list[str]], str] = {
     store_that_nobody_can_write_to: r"store\.path = /sys/store: ",
     store_without_room: r"store\.path = .*GB are free",
     too_many_workers: r"train\.workers = 4096: the cluster has",
+    a_model_beyond_this_machines_memory: r"train\.workers = 1: each needs .* GB of memory, and none fits: .* has .* GB for",
+    a_size_beside_a_model_by_name: r"model\.hidden_size = 64: .* has its own; leave it out, or give model\.name=None",
+    epochs_that_no_condition_takes: r"train\.epochs = 7: every condition has its own; give conditions\.<name>\.epochs",
     too_many_beams: r"generate\.num_beams = 300: .*the vocabulary has",
     heads_that_do_not_divide: r"model\.heads = 3: must divide",
     negative_seed: r"seeds\S* = ",

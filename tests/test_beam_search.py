@@ -12,8 +12,10 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from components.families.language import kernels, network
 from components.families.language.ancestry import Ancestry
+from components.families.language.architecture import parameter_count, size_of
 from components.families.language.beam_search import _top_k, beam_search, generate_blocks
 from components.families.language.decoder import prompts_at_once
+from components.families.language.memory import needed_to_write, prompt_memory
 from components.families.language.network import Network
 
 SEPARATOR = 2
@@ -339,15 +341,18 @@ def test_a_processor_that_packs_no_weights_of_a_type_multiplies_them_all_the_sam
         torch.testing.assert_close(product(values), expected, atol=tolerance, rtol=tolerance)
 
 
-def test_as_many_prompts_are_decoded_together_as_fit_into_the_memory_planned_for_a_process(
+def test_as_many_prompts_are_decoded_together_as_fit_into_the_memory_planned_for_a_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    size = size_of(random_model(0).config)
     # 2 layers x 2 x 115 slots x 32 numbers, 5 x 80 logits, 2 x 20 x (4 x 32 + 64) numbers on their way: 4 bytes each
     a_prompt = 4 * (14720 + 400 + 7680)
-    for planned, expected in ((0, 1), (2 * 10 * a_prompt, 10), (10**12, 64)):
-        monkeypatch.setattr("components.families.language.decoder.planned_memory", lambda device, p=planned: p)
-        assert prompts_at_once(Network(random_model(0)), 20, 20, width=5) == expected
+    assert prompt_memory(size, 4, 20, 20, 5) == a_prompt
+    least = needed_to_write(size, parameter_count(size), "fp32", 20, 20, 5, "cpu").memory
+    for planned, expected in ((0, 1), (least, 1), (least + 2 * 9 * a_prompt, 10), (10**12, 64)):
+        monkeypatch.setattr("components.families.language.decoder.planned_memory", lambda device, needed, p=planned: p)
+        assert prompts_at_once(size, torch.float32, torch.device("cpu"), 20, 20, width=5) == expected
 
 
 def test_threads_side_by_side_change_no_token_and_leave_torch_its_threads() -> None:

@@ -28,7 +28,7 @@ from components.config.settings import ClusterSettings
 import sys
 
 with connect(ClusterSettings(address=sys.argv[1])) as capacity:
-    print(capacity.cpus, "CPUs")
+    print(capacity.workers(), "CPUs")
 """
 
 

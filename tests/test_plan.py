@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from components import config
+from components.cluster import Capacity, Machine
 from components.config.errors import BadInput
 from components.config.settings import RecursionSettings
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE
-from components.families.language.cost import measure_rates
+from components.families.language.cost import Rates, measure_rates
 from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
-from pipelines.recursion_plan import Plan, make_plan, measured_over
+from pipelines.recursion_plan import Plan, base_workers, make_plan, measured_over, print_plan
 from tests.embedders import gpt2, saved
 from tests.studies import Place
 
@@ -33,9 +34,9 @@ def _rates_are_measured_once() -> Iterator[None]:
         yield
 
 
-def plan(store: Store, *arguments: str) -> Plan:
+def plan(store: Store, *arguments: str, capacity: Capacity | None = None) -> Plan:
     settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
-    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings))
+    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings), capacity)
 
 
 CONDITION = "--conditions.mine."
@@ -231,6 +232,41 @@ def test_a_models_size_is_part_of_a_fit_from_random_weights(store: Store) -> Non
         for size in ("32", "64")
     ]
     assert fits[0].settings["fit"] != fits[1].settings["fit"]
+
+
+AS_OPT_125M = (
+    "--model.hidden_size", "768", "--model.layers", "12", "--model.heads", "12", "--model.ffn_size", "3072",
+    "--model.vocabulary_size", "50272", "--seeds", "8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("gigabytes", "side_by_side"), [(500, 8), (16, 3), (6, 1)])
+def test_chains_side_by_side_are_bounded_by_memory_and_the_plan_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gigabytes: int, side_by_side: int
+) -> None:
+    """A model of OPT-125m's shape on eight cores: about 5 GB for every worker."""
+    monkeypatch.setattr("pipelines.recursion_plan.measure_rates", lambda *sizes: Rates(1e3, 1e3, 1e3))
+    planned = plan(store, *AS_OPT_125M, capacity=Capacity([Machine(8, 0, gigabytes * 10**9)]))
+    assert planned.side_by_side == side_by_side
+    print_plan(config.load(RecursionSettings, ["--preset", "smoke", *AS_OPT_125M]), planned)
+    told = " ".join(capsys.readouterr().out.split())
+    bound = "one worker for each CPU core" if side_by_side == 8 else "a worker needs 5."
+    assert f"{side_by_side} chains side by side: {bound}" in told
+
+
+def test_a_model_that_no_machine_holds_is_refused_before_anything_is_measured(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.recursion_plan.measure_rates", lambda *sizes: pytest.fail("measured"))
+    with pytest.raises(BadInput, match=r"train\.workers = 1: each needs 5\.\d GB of memory, and none fits: .*4\.0 GB"):
+        plan(store, *AS_OPT_125M, capacity=Capacity([Machine(8, 0, 4 * 10**9)]))
+
+
+def test_the_base_model_has_as_many_workers_as_are_of_use_and_fit(store: Store) -> None:
+    base = plan(store, "--base.batch_size", "64").base
+    assert base is not None
+    for memory, workers in ((10**12, 8), (3 * base.needed(3, "cpu").memory, 3), (1, 1)):
+        assert base_workers(base, Capacity([Machine(16, 0, memory)]))[0] == workers
 
 
 def test_chains_side_by_side_are_no_more_than_asked_for(store: Store) -> None:

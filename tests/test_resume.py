@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_ends_the_study_in_one_line_and_with_space_the_same
 @pytest.mark.faults
 def test_a_failed_guard_ends_its_chain_at_once_and_is_not_tried_again(prepared: Place, tmp_path: Path):
     place = prepared.copy_to(tmp_path)
-    ended = place.run("--base.epochs", "0", "--train.learning_rate", "1e-30", "--train.final_learning_rate", "0")
+    ended = place.run("--base.epochs", "0", "--train.learning_rate", "1e-30")
     assert ended.returncode == 1
     assert "the weights did not move" in ended.stderr
     assert "a worker died" not in ended.stdout

@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -245,17 +244,14 @@ def test_zero_partitions_what_it_says():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_batches_are_those_that_the_program_takes(precision: Precision, monkeypatch: pytest.MonkeyPatch):
     size, gigabytes = projection.SIZES["OPT-1.3B"], 60
-    shape = {"hidden_size": size.hidden_size, "num_hidden_layers": size.layers, "ffn_dim": size.ffn_size}
-    config = SimpleNamespace(**shape, num_attention_heads=size.heads, vocab_size=size.vocabulary_size, dropout=0.1)
-    count, dtype = architecture.parameter_count(size), torch.bfloat16 if precision == "bf16" else torch.float32
-    model = SimpleNamespace(config=config, parameters=lambda: [torch.empty(count, device="meta")])
-    monkeypatch.setattr(training, "planned_memory", lambda device, free: int(1e9 * gigabytes) // 2)
-    at_once = training.blocks_at_once(model, projection.BLOCK, torch.device("cuda"))  # type: ignore[arg-type]
-    assert at_once == projection.own_micro_batch(size, gigabytes)
-    weights = dtype.itemsize * (count + 3 * size.layers * size.hidden_size**2)
-    monkeypatch.setattr(decoder, "planned_memory", lambda device: int(1e9 * gigabytes - weights) // 2)
-    network = SimpleNamespace(config=config, device=torch.device("cuda"), dtype=dtype)
-    found = decoder.prompts_at_once(network, projection.BLOCK, projection.BLOCK, projection.BEAMS)  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, int(1e9 * gigabytes)))
+    count = architecture.parameter_count(size)
+    at_once = training.blocks_at_once(size, count, projection.BLOCK, torch.device("cuda"), 0, 1, "bf16")
+    assert at_once == projection.own_micro_batch(size, 0, 1, gigabytes) > 1
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    found = decoder.prompts_at_once(
+        size, dtype, torch.device("cuda"), projection.BLOCK, projection.BLOCK, projection.BEAMS
+    )
     assert found == projection.prompts_at_once(size, precision, gigabytes)
 
 

@@ -148,6 +148,22 @@ def test_a_fault_is_named_in_one_line_with_field_value_and_remedy(fault):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_settings_that_nothing_goes_by_have_a_line_each():
+    with pytest.raises(BadInput) as caught:
+        load("--train", "{epochs: 3, learning_rate: 0.1}", "--conditions.no-real-data.judge", "own", "--store.cache=/x")
+    assert [line.split(" = ")[0] for line in str(caught.value).splitlines()] == [
+        "train.epochs",
+        "conditions.no-real-data.judge",
+        "store.cache",
+    ]
+
+
+def test_a_preset_may_hold_what_nothing_goes_by_and_no_value_is_never_refused():
+    settings = load("--model.name", "a/model", "--tokenizer", "None", "--base.blocks", "None", "--base.epochs", "0")
+    assert settings.model.hidden_size == 128  # the preset's; the model has its own
+    assert load("--corpus.path", "a-folder", "--preset", "paper").corpus.dataset == "Salesforce/wikitext"
+
+
 def test_every_fault_has_a_line_of_its_own():
     with pytest.raises(BadInput) as caught:
         load("--generations", "-1", "--corpus.pth", "x", "--train.engine", "jax")

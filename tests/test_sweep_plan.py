@@ -5,7 +5,6 @@ from functools import cache
 
 import pytest
 
-from components import cluster
 from components.config import sweep as sweeps
 from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
@@ -53,7 +52,7 @@ def test_a_grids_trials_cost_what_a_study_of_the_same_conditions_costs(store):
     expected = cost(store, 2)
     assert expected.bytes == chains + sum(one.bytes for one in plan.costs.get(BASE, ()))
     pretraining = sum(sum(one.seconds.values()) for one in plan.costs.get(BASE, ()))
-    side_by_side = min(cluster.local_groups(study.train.workers, None), 2)
+    side_by_side = min(plan.side_by_side, 2)
     assert expected.seconds == pytest.approx(seconds / side_by_side + pretraining)
 
 

@@ -9,7 +9,10 @@ import pytest
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
+from components.families.language import training
+from components.families.language.architecture import size_of
 from components.families.language.deepspeed_engine import DeepSpeedEngine
+from components.families.language.memory import block_memory, needed_to_train
 from components.families.language.objective import Objective
 from components.families.language.perplexity import token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
@@ -101,7 +104,7 @@ def test_the_size_of_a_micro_batch_changes_only_rounding(blocks, micro):
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_what_a_block_takes_is_counted_as_no_less_than_autograd_keeps_of_it_and_not_much_more(precision, monkeypatch):
+def test_what_a_block_takes_is_counted_as_no_less_than_autograd_keeps_of_it_and_not_much_more(precision):
     model = small_model(dropout=0.1)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     objective = Objective(model).train()
@@ -123,23 +126,20 @@ def test_what_a_block_takes_is_counted_as_no_less_than_autograd_keeps_of_it_and_
         return sum(storage.nbytes() for pointer, storage in storages.items() if pointer not in weights)
 
     a_block = (kept(40) - kept(8)) / 32
-    fixed = 20 * sum(parameter.numel() for parameter in model.parameters()) + 8 * 1024 * 64
-    asked = []
-
-    def planned(device: torch.device, *, free: bool) -> int:
-        asked.append(free)
-        return int(fixed + 100 * a_block)
-
-    monkeypatch.setattr("components.families.language.training.planned_memory", planned)
-    assert 100 / 3 < blocks_at_once(model, 32, CPU) <= 100
-    assert asked == [False]  # with dropout: by the machine, not by what others leave free
-    blocks_at_once(small_model(), 32, CPU)
-    assert asked == [False, True]
+    counted = block_memory(size_of(model.config), 32)
+    assert a_block <= counted < 3 * a_block
 
 
-def test_a_machine_too_small_for_the_model_is_still_given_one_block_at_a_time(monkeypatch):
-    monkeypatch.setattr("components.families.language.training.planned_memory", lambda device, free: 0)
-    assert blocks_at_once(small_model(), 32, CPU) == 1
+def test_a_micro_batch_is_one_block_and_as_many_more_as_fit_into_what_is_planned(monkeypatch):
+    model = small_model()
+    size, parameters = size_of(model.config), model.num_parameters()
+    need = needed_to_train(size, parameters, 0, 1, 32, "fp32", "cpu").memory
+    for blocks in (0, 0.9, 1, 7.5):
+        planned = int(need + blocks * block_memory(size, 32))
+        monkeypatch.setattr(training, "planned_memory", lambda device, needed, planned=planned: planned)
+        assert blocks_at_once(size, parameters, 32, CPU) == 1 + int(blocks)
+    monkeypatch.setattr(training, "planned_memory", lambda device, needed: 0)  # a machine too small for the model
+    assert blocks_at_once(size, parameters, 32, CPU) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])

@@ -80,7 +80,7 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     names = ["good-0", "hopeless-1", "good-2", "hopeless-3", "guard-4", "killed-5", "good-6"]
     breaks = {"guard-4": "guard", "killed-5": "killed once"}
     search = Search([Steps(name, tmp_path, breaks.get(name, "")) for name in names])
-    crew = cluster.Crew(workers=1, side_by_side=joined.cpus, gpu=False, storage=tmp_path / "ray", max_failures=1)
+    crew = cluster.Crew(workers=1, side_by_side=joined.workers(), gpu=False, storage=tmp_path / "ray", max_failures=1)
     cluster.run_trials_in_groups(search, crew, search.watch)
     for name in names:
         expected = {"hopeless": [0, 1], "guard": [0, 1]}.get(name.split("-")[0], [0, 1, 2, 3])
@@ -90,12 +90,12 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     retries = [message["work"] for message in search.messages if "retry" in message]
     assert retries == ["killed-5"]  # by a new group, and what it had reported is not reported again
     processes = {message["process"] for message in search.messages if "process" in message}
-    assert len(processes) <= joined.cpus + 2  # one a slot, and one more for the group that was killed or failed
+    assert len(processes) <= joined.workers() + 2  # one a slot, and one more for the group that was killed or failed
     assert not [one for one in placement_group_table().values() if one["state"] != "REMOVED"]
     deadline = time.monotonic() + 10
-    while ray.available_resources().get("CPU") != joined.cpus and time.monotonic() < deadline:
+    while ray.available_resources().get("CPU") != joined.workers() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == joined.cpus
+    assert ray.available_resources()["CPU"] == joined.workers()
     assert list((tmp_path / "ray").iterdir()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_group_whose_machine_never_comes_holds_nothing_up(
     joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cluster.groups, "SECONDS_TO_END", 5)
-    taken = ray.remote(num_cpus=joined.cpus - 1)(Holder).remote()
+    taken = ray.remote(num_cpus=joined.workers() - 1)(Holder).remote()
     ray.get(taken.holds.remote())
     done: list[str] = []
 
@@ -129,7 +129,7 @@ def test_trials_of_one_process_run_in_tunes_own(joined: cluster.Capacity, tmp_pa
     names = ["good-0", "hopeless-1", "guard-2", "killed-3"]
     breaks = {"guard-2": "guard", "killed-3": "killed once"}
     search = Search([Steps(name, tmp_path, breaks.get(name, "")) for name in names])
-    cluster.run_trials_in_tasks(search, joined.cpus, 1, search.watch)
+    cluster.run_trials_in_tasks(search, joined.workers(), 1, search.watch)
     assert [reports_of(search, name) for name in names[:3]] == [[0, 1, 2, 3], [0, 1], [0, 1]]
     assert reports_of(search, "killed-3") == [0, 1, 0, 1, 2, 3]  # begun again; the books take a report once
     assert {name: told for name, told in search.told.items() if told[0]} == {"guard-2": ("weights did not move", False)}

@@ -12,8 +12,9 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
 os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "60")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
+from components.cluster.capacity import Capacity, Machine, this_machine
 from components.cluster.groups import Crew, Failed, Work, run_groups
-from components.cluster.session import Capacity, Lost, check, connect, local_groups, local_workers
+from components.cluster.session import Lost, check, connect
 from components.cluster.tasks import run_tasks
 from components.cluster.trials import Search, run_trials_in_groups, run_trials_in_tasks
 
@@ -22,14 +23,14 @@ __all__ = [
     "Crew",
     "Failed",
     "Lost",
+    "Machine",
     "Search",
     "Work",
     "check",
     "connect",
-    "local_groups",
-    "local_workers",
     "run_groups",
     "run_tasks",
     "run_trials_in_groups",
     "run_trials_in_tasks",
+    "this_machine",
 ]

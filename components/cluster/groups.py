@@ -31,7 +31,7 @@ from ray.util.queue import Queue
 
 from components import logs
 from components.cluster.board import WAIT, may_go_on, next_order, open_board, open_messages
-from components.families.device import keep_memory
+from components.families.device import prepare_process
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 from components.store import StoreUnavailable
@@ -58,7 +58,8 @@ class Crew:
     """What the groups of a pool are made of.
 
     `storage`: folder for Ray Train's own small files, on a file system that all nodes share. `max_failures`: how often a
-    work is begun again after a worker died on it.
+    work is begun again after a worker died on it. `memory`: bytes that each worker asks Ray for, so that no machine gets more
+    workers than its memory holds. `deterministic`: whether workers keep to deterministic kernels.
     """
 
     workers: int
@@ -66,6 +67,8 @@ class Crew:
     gpu: bool
     storage: Path
     max_failures: int
+    memory: int = 0
+    deterministic: bool = False
 
 
 @dataclass
@@ -190,7 +193,7 @@ def _run_group(groups: Pool, group: str) -> None:
     crew, board, messages, where = groups.crew, groups.board, groups.messages, logs.fields()
 
     def serve() -> None:
-        keep_memory()
+        prepare_process(crew.deterministic)
         context = ray.train.get_context()
         peers = Peers(context.get_world_rank(), context.get_world_size())
         logs.begin_worker({**where, "rank": peers.rank}, messages.put)
@@ -209,7 +212,7 @@ def _run_group(groups: Pool, group: str) -> None:
         scaling_config=ScalingConfig(
             num_workers=crew.workers,
             use_gpu=crew.gpu,
-            resources_per_worker={"CPU": 1, **({"GPU": 1} if crew.gpu else {})},
+            resources_per_worker=worker_resources(crew.gpu, crew.memory),
         ),
         run_config=RunConfig(name=group, storage_path=str(crew.storage), failure_config=FailureConfig(max_failures=0)),
     )
@@ -217,6 +220,11 @@ def _run_group(groups: Pool, group: str) -> None:
         trainer.fit()
     finally:
         shutil.rmtree(crew.storage / group, ignore_errors=True)  # Ray Train's notes on a run, of no use after it
+
+
+def worker_resources(gpu: bool, memory: int) -> dict[str, float]:
+    """What a worker asks Ray for."""
+    return {"CPU": 1, **({"GPU": 1} if gpu else {}), **({"memory": memory} if memory else {})}
 
 
 def _serve(board: ActorHandle, name: str, reports: Reports | None, peers: Peers) -> None:

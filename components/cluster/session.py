@@ -8,15 +8,14 @@ import socket
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray
-import torch
 from joblib import cpu_count
 from ray.exceptions import RayError
 
+from components.cluster.capacity import Capacity, Machine, this_machine
 from components.cluster.preflight import check_nodes
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
@@ -27,40 +26,6 @@ CONNECT_SECONDS = 3
 SECONDS_TO_LEAVE = 10
 SESSIONS, SESSION = Path("/tmp"), "recursion-ray-"  # where Ray keeps its own: a socket's path has 107 bytes at most
 REMEDY = "start a cluster there (`ray start --head`), or leave it empty for one on this machine"
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What the cluster has in all: workers take one CPU each, and one GPU each where there are GPUs.
-
-    `grows`: there may be an autoscaler, which brings machines when they are asked for; nobody tells how many.
-    """
-
-    cpus: int
-    gpus: int
-    grows: bool = False
-
-    @property
-    def workers(self) -> int:
-        return min(self.cpus, self.gpus) if self.gpus else self.cpus
-
-    def groups(self, workers: int, most: int | None) -> int:
-        """How many groups of `workers` workers fit side by side, at `most` so many.
-
-        Where the cluster may grow, `most` is taken at its word: what is not there yet is asked for, and waited for.
-
-        Raises:
-            BadInput: not even one.
-        """
-        if most and self.grows:
-            return most
-        if workers > self.workers:
-            kind = "GPUs" if self.gpus else "CPUs"
-            remedy = f"the cluster has {self.workers} {kind}, a worker needs one each"
-            if self.grows:
-                remedy += "; if it grows when asked, cluster.concurrent_chains says how many chains to ask for"
-            raise BadInput("train.workers", workers, remedy)
-        return min(self.workers // workers, most or self.workers)
 
 
 class Lost(RuntimeError):
@@ -97,8 +62,7 @@ def connect(settings: ClusterSettings) -> Iterator[Capacity]:
             _start(temporary) if temporary else _join(str(settings.address))
         if temporary:
             raylets = {str(child.pid) for child in psutil.Process().children() if child.name() == "raylet"}
-        now = ray.cluster_resources()
-        yield Capacity(int(now.get("CPU", 0)), int(now.get("GPU", 0)), grows=settings.address is not None)
+        yield Capacity(list(_machines()), grows=True) if settings.address else this_machine()
     except RayError as error:
         raise Lost(f"the cluster was lost ({str(error).strip().splitlines()[0]})") from error
     finally:
@@ -141,15 +105,19 @@ def clear_dead_sessions() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(settings: ClusterSettings, workers: int, store: Store) -> None:
+def check(settings: ClusterSettings, workers: int, store: Store) -> Capacity:
     """Refuse, before anything starts, an address where nothing answers, more workers than fit, machines that cannot serve.
+
+    Returns:
+        What the cluster has.
 
     Raises:
         BadInput: names `cluster.address`, `train.workers` or `store.path`.
     """
     if settings.address is None:
-        Capacity(local_workers(), torch.cuda.device_count()).groups(workers, settings.concurrent_chains)
-        return
+        capacity = this_machine()
+        capacity.groups(workers, settings.concurrent_chains)
+        return capacity
     if settings.address != "auto":
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
@@ -161,17 +129,15 @@ def check(settings: ClusterSettings, workers: int, store: Store) -> None:
     with connect(settings) as capacity:
         capacity.groups(workers, settings.concurrent_chains)
         check_nodes(settings.address, store)
+        return capacity
 
 
-def local_workers() -> int:
-    """CPUs that this process may use, a container's quota included: a worker takes one."""
-    return cpu_count()
-
-
-def local_groups(workers: int, most: int | None) -> int:
-    """How many groups of `workers` workers this machine would take side by side, for a plan: one at least."""
-    fitting = max(local_workers() // workers, 1)
-    return min(fitting, most or fitting)
+def _machines() -> Iterator[Machine]:
+    """The machines of the cluster that this process has joined; what memory their GPUs have, nobody says."""
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            yield Machine(int(has.get("CPU", 0)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
 
 
 def _start(folder: str) -> None:
@@ -180,7 +146,8 @@ def _start(folder: str) -> None:
         try:
             ray.init(
                 address="local",
-                num_cpus=local_workers(),
+                num_cpus=cpu_count(),
+                _memory=max(1, this_machine().machines[0].memory),  # by what is free now, if Ray is not told
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,

@@ -12,11 +12,19 @@ from ray.util.queue import Queue
 from components import logs
 from components.cluster.board import open_messages
 from components.cluster.groups import Failed, Watch, Work, drain, last_line
-from components.families.device import keep_memory
+from components.families.device import prepare_process
 from components.recursion.peers import Peers
 
 
-def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, watch: Watch, gpu: bool = False) -> None:
+def run_tasks(
+    works: Mapping[str, Work],
+    side_by_side: int,
+    max_failures: int,
+    watch: Watch,
+    gpu: bool = False,
+    memory: int = 0,
+    deterministic: bool = False,
+) -> None:
     """Run every piece of work in a process of its own, `side_by_side` at a time; started again if its process dies.
 
     Args:
@@ -24,12 +32,16 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
         max_failures: how often a task is started again after its process died; what it raises is not tried again.
         watch: gets messages in the order each piece of work sent them; runs in the calling thread.
         gpu: whether each takes a GPU.
+        memory: bytes that each asks Ray for.
+        deterministic: whether each keeps to deterministic kernels.
 
     Raises:
         Failed: some work did not come to its end; the rest did.
     """
     messages = open_messages()
-    task = ray.remote(num_cpus=1, num_gpus=int(gpu), max_retries=max_failures, retry_exceptions=False)(_run)
+    task = ray.remote(
+        num_cpus=1, num_gpus=int(gpu), memory=memory or None, max_retries=max_failures, retry_exceptions=False
+    )(_run)
     waiting = list(works.items())
     running: dict[ray.ObjectRef, str] = {}
     errors: dict[str, Exception] = {}
@@ -37,7 +49,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
         while waiting or running:
             while waiting and len(running) < side_by_side:
                 name, work = waiting.pop(0)
-                running[task.remote(work, messages, logs.fields())] = name
+                running[task.remote(work, deterministic, messages, logs.fields())] = name
             finished, _ = ray.wait(list(running), timeout=0.5)
             watch(list(drain(messages)))
             for reference in finished:
@@ -56,7 +68,7 @@ def run_tasks(works: Mapping[str, Work], side_by_side: int, max_failures: int, w
         raise Failed(errors)
 
 
-def _run(work: Work, messages: Queue, where: Mapping[str, object]) -> None:
-    keep_memory()
+def _run(work: Work, deterministic: bool, messages: Queue, where: Mapping[str, object]) -> None:
+    prepare_process(deterministic)
     logs.begin_worker(where, messages.put)
     work(Peers(), messages.put)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import ray
@@ -23,9 +24,9 @@ from ray.util.queue import Queue
 
 from components import logs
 from components.cluster.board import SECONDS_BETWEEN_LOOKS, open_board, open_messages
-from components.cluster.groups import Crew, Watch, Work, drain, last_line, pool
+from components.cluster.groups import Crew, Watch, Work, drain, last_line, pool, worker_resources
 from components.cluster.session import SESSION, SESSIONS
-from components.families.device import keep_memory
+from components.families.device import prepare_process
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 
@@ -146,12 +147,21 @@ def run_trials_in_groups(search: Search, crew: Crew, watch: Watch) -> None:
         _tune(search, groups.board, groups.messages, watch_groups, _follow, here, crew.side_by_side, 0)
 
 
-def run_trials_in_tasks(search: Search, side_by_side: int, max_failures: int, watch: Watch, gpu: bool = False) -> None:
-    """Run trials until `search` has no more, each in a process of its own."""
+def run_trials_in_tasks(
+    search: Search,
+    side_by_side: int,
+    max_failures: int,
+    watch: Watch,
+    gpu: bool = False,
+    memory: int = 0,
+    deterministic: bool = False,
+) -> None:
+    """Run trials until `search` has no more, each in a process of its own; arguments as of `run_tasks`."""
     board, messages = open_board(), open_messages()
-    resources = {"CPU": 1, **({"GPU": 1} if gpu else {})}
+    resources = worker_resources(gpu, memory)
+    compute = partial(_compute, deterministic=deterministic)
     try:
-        _tune(search, board, messages, watch, _compute, resources, side_by_side, max_failures)
+        _tune(search, board, messages, watch, compute, resources, side_by_side, max_failures)
         watch(list(drain(messages)))
     finally:
         messages.shutdown()
@@ -216,9 +226,11 @@ def _follow(config: Mapping[str, Any], board: ActorHandle, messages: Queue, wher
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _compute(config: Mapping[str, Any], board: ActorHandle, messages: Queue, where: Mapping[str, object]) -> None:
+def _compute(
+    config: Mapping[str, Any], board: ActorHandle, messages: Queue, where: Mapping[str, object], deterministic: bool
+) -> None:
     """A trial that is computed here. A failed guard would only repeat itself; anything else the next start tries again."""
-    keep_memory()
+    prepare_process(deterministic)
     logs.begin_worker(where, messages.put)
     name = config["name"]
     (work,) = ray.get(board.take_by_name.remote(name))

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError
 
+from components.config import unused
 from components.config.errors import BadInput
 from components.config.settings import StudySettings
 
@@ -30,10 +31,14 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     """Settings out of command-line arguments `--dotted.name value` (what `mlflow run -P dotted.name=value` becomes).
 
     Raises:
-        BadInput: an unknown preset or field, a wrong type, an impossible value; one line for every fault.
+        BadInput: an unknown preset or field, a wrong type, an impossible value, a setting that nothing goes by; one line for
+            every fault.
     """
-    (settings,) = validated([(model, merged(model.entry_point, pairs(arguments), model))])
-    return cast(Settings, settings)
+    given = pairs(arguments)
+    (validated_settings,) = validated([(model, merged(model.entry_point, given, model))])
+    settings = cast(Settings, validated_settings)
+    refuse(unused.faults(settings, fields_of(given)))
+    return settings
 
 
 def load_plain(model: type[Plain], arguments: Sequence[str]) -> Plain:
@@ -148,6 +153,21 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
             value = rest.pop(0)
         pairs[name] = "null" if value == MLFLOW_EMPTY else value
     return pairs
+
+
+def fields_of(given: Mapping[str, str]) -> dict[str, Any]:
+    """What was given as (dotted name, value), a section that was given as a whole field by field."""
+    return dict(dotted(overlaid(OmegaConf.create(), given)))
+
+
+def refuse(faults: Sequence[BadInput]) -> None:
+    """Raise the faults, if there are any.
+
+    Raises:
+        BadInput: one line for every fault.
+    """
+    if faults:
+        raise faults[0] if len(faults) == 1 else BadSettings(list(faults))
 
 
 def _fault(model: type[BaseModel], entry: Any, shown: Mapping[str, str]) -> BadInput:

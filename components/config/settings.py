@@ -137,6 +137,10 @@ class TrainSettings(Section):
         "best", description="the checkpoint kept: lowest loss on the original validation split, or the last"
     )
     workers: Count = Field(1, description="Ray Train workers a chain")
+    deterministic: bool = Field(
+        False,
+        description="on GPUs, deterministic kernels only, so that the same study gives the same bits; slower, and CPUs need it not",
+    )
 
 
 class GenerateSettings(Section):

@@ -159,6 +159,10 @@ class VaeTrainSettings(Section):
     learning_rate: Rate = 1e-3
     weight_decay: Annotated[float, Number, Field(ge=0)] = 1e-5
     precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
+    deterministic: bool = Field(
+        False,
+        description="on GPUs, deterministic kernels only, so that the same study gives the same bits; slower, and CPUs need it not",
+    )
 
 
 class VaeCondition(RegimeCondition):

@@ -1,7 +1,7 @@
 """Settings of a sweep: what is searched, and the study that every trial is one condition of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from omegaconf import OmegaConf
@@ -70,10 +70,14 @@ class SweepSettings(Section):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's settings, and its study's with one condition, `trial`, that the trials differ from."""
+    """A sweep's settings, and its study's with one condition, `trial`, that the trials differ from.
+
+    `by_user`: what was not a preset's, by dotted name.
+    """
 
     settings: SweepSettings
     study: StudySettings
+    by_user: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -137,4 +141,4 @@ def load(arguments: Sequence[str]) -> Sweep:
     settings, chosen = config.validated(models, {f"conditions.{TRIAL}": "condition"})
     assert isinstance(settings, SweepSettings)
     assert isinstance(chosen, StudySettings)
-    return Sweep(settings, chosen)
+    return Sweep(settings, chosen, config.fields_of(given))

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import sys
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -42,27 +41,26 @@ def keep_memory(bytes_kept: int = 2**30) -> None:
         libc.mallopt(top_pad, bytes_kept // 4)
 
 
-def planned_memory(device: torch.device, *, free: bool = True) -> int:
-    """Bytes that a process may plan with: half of what can still be taken, on a CPU a core's share for each of its threads,
-    since other workers may be about to take theirs.
+def compute_deterministically() -> None:
+    """Keep this process to kernels whose results do not depend on the order in which a GPU's threads come to their ends.
 
-    Args:
-        free: of the memory that is free now; else of all that the machine has, which is the same whenever it is asked.
+    Sets torch's switch, cuDNN's, and cuBLAS's workspace, which is read when a process first uses it. An operation without
+    a deterministic kernel raises an error. Memory that nothing has been written to is not filled, since none of it is read.
     """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0 if free else 1] // 2
-    known = free_memory() if free else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return known * min(torch.get_num_threads(), cores) // cores // 2
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
-def free_memory() -> int:
-    """Bytes of the machine's memory that can still be taken: the system's estimate, or less if a container's limit is closer."""
-    if not (known := Path("/proc/meminfo")).exists():
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    lines = dict(line.split(":") for line in known.read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, max(0, int(most) - int(used.read_text())))
-    return free
+def device_of_sums(device: torch.device) -> torch.device:
+    """Where to sum cumulatively: CUDA has no deterministic kernel for that, so on the CPU where only such kernels may run."""
+    return torch.device("cpu") if torch.are_deterministic_algorithms_enabled() else device
+
+
+def prepare_process(deterministic: bool = False) -> None:
+    """What a worker does before anything is computed in its process."""
+    keep_memory()
+    if deterministic:
+        compute_deterministically()

@@ -36,14 +36,23 @@ class Diverged(GuardFailure):
     """
 
 
+CHOSEN = "chosen/"
+"""Begins the names of numbers that a phase chose by its machine, such as the blocks of a micro-batch."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """A phase of one generation as a family sees it: its randomness, its workers, and whom to tell how far it is."""
+    """A phase of one generation as a family sees it: its randomness, its workers, and whom to tell how far it is.
+
+    `chosen`: what generation 0's phases chose by their machine, by name without `chosen/`; empty in generation 0. Later
+    generations take it again on any machine, so that a resumed chain is the one that was not interrupted.
+    """
 
     generation: int
     random: np.random.SeedSequence
     peers: Peers = field(default_factory=Peers)
     progress: Progress = lambda done, total: None
+    chosen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

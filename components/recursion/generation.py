@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from components.recursion.family import Family, Origin, Place, Pool, Step
+from components.recursion.family import CHOSEN, Family, Origin, Place, Pool, Step
 from components.recursion.peers import Peers
 from components.recursion.records import Chain
 from components.regimes import Regime
@@ -44,13 +44,17 @@ Obtain = Callable[[str, Mapping[str, Any], Compute[Place], Sequence[Place], Step
 
 @dataclass(frozen=True)
 class Past(Generic[Place]):
-    """What a generation may look back on: how many there were, the data so far, the first and the newest model."""
+    """What a generation may look back on: how many there were, the data so far, the first and the newest model.
+
+    `chosen`: what generation 0's phases chose by their machine, by name.
+    """
 
     generations: int = 0
     pool: Pool[Place] = field(default_factory=Pool)
     samples: Sequence[str] = ()
     generation0: Finished[Place] | None = None
     newest: Finished[Place] | None = None
+    chosen: Mapping[str, int] = field(default_factory=dict)
 
     def then(self, phases: Phases[Place], *, in_memory: bool) -> "Past[Place]":
         """With one generation more. In memory only the newest samples are held: older ones live on in `trained`."""
@@ -63,7 +67,8 @@ class Past(Generic[Place]):
         counts.append(rows)
         pool = replace(self.pool, sampled=places, rows=counts, trained=trained)
         samples = () if in_memory else (*self.samples, sampled.identity)
-        return Past(self.generations + 1, pool, samples, self.generation0 or phases["fit"], phases["fit"])
+        chosen = self.chosen if self.generations else _chosen(phases)
+        return Past(self.generations + 1, pool, samples, self.generation0 or phases["fit"], phases["fit"], chosen)
 
 
 def advance(
@@ -78,7 +83,8 @@ def advance(
     def obtained(
         kind: str, inputs: Mapping[str, Any], reads: Sequence[Place], compute: Compute[Place]
     ) -> Finished[Place]:
-        return obtain(kind, inputs, compute, reads, Step(index, _random(chain, index, kind), peers))
+        step = Step(index, _random(chain, index, kind), peers, chosen=past.chosen)
+        return obtain(kind, inputs, compute, reads, step)
 
     regime = Regime(**settings["regime"])
     composing = {
@@ -146,6 +152,15 @@ def _start(start: str, family: Family[Place], past: Past[Place]) -> tuple[str | 
     if start == "pretrained" or earlier is None:
         return family.base() or (None, None)
     return earlier.identity, earlier.place
+
+
+def _chosen(phases: Phases[Place]) -> dict[str, int]:
+    return {
+        name.removeprefix(CHOSEN): int(value)
+        for phase in phases.values()
+        for name, value in phase.metrics.items()
+        if name.startswith(CHOSEN)
+    }
 
 
 def _random(chain: Chain, generation: int, purpose: str) -> np.random.SeedSequence:

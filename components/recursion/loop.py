@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components import logs
-from components.recursion.family import Family, Progress, Step
+from components.recursion.family import CHOSEN, Family, Progress, Step
 from components.recursion.generation import Compute, Past, Phases, advance
 from components.recursion.peers import Peers
 from components.recursion.phase import phase
@@ -118,7 +118,12 @@ class _NotStored(Exception):
 
 
 def _record(chain: Chain, family: Family[Path], store: Store, index: int, phases: Phases[Path]) -> Generation:
-    metrics = {name: value for phase in phases.values() for name, value in phase.metrics.items()}
+    metrics = {
+        name: value
+        for phase in phases.values()
+        for name, value in phase.metrics.items()
+        if not name.startswith(CHOSEN)  # of the machine, not of the model
+    }
     metrics |= {f"seconds/{kind}": phases[kind].seconds for kind in ("fit", "sample", "measure")}
     for kind in ("fit", "sample"):
         if tokens := metrics.pop(f"tokens/{kind}", None):

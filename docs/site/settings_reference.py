@@ -38,7 +38,7 @@ def settings_page() -> str:
     """The page, in Markdown."""
     parts = [
         "# Settings",
-        "Every setting is a dotted name: `mlflow run . -e recursion -P train.epochs=3`. A [preset](presets.md) says what most of "
+        "Every setting is a dotted name: `mlflow run . -e recursion -P train.batch_size=64`. A [preset](presets.md) says what most of "
         "them are, `-P` changes any of them, and `None` or `null` leaves one empty. All of them are validated before anything "
         "starts; what is wrong is told in a line each, with exit status 2. This page is made out of the models in "
         "`components/config` when the site is built.",

@@ -23,6 +23,20 @@ class ModelSize:
     """The id of `</s>`, which stands before every line and which no synthetic block may hold."""
 
 
+def size_of(config: OPTConfig) -> ModelSize:
+    """The size of an OPT by its configuration."""
+    return ModelSize(
+        vocabulary_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        ffn_size=config.ffn_dim,
+        positions=config.max_position_embeddings,
+        dropout=config.dropout,
+        separator=config.eos_token_id,
+    )
+
+
 def create(size: ModelSize, seed: int, configuration: Mapping[str, Any] | None = None) -> OPTForCausalLM:
     """An OPT with random weights; the global random state is left as it was.
 

@@ -18,6 +18,7 @@ from components.families.language import model as opt
 from components.families.language.family import FORMATS, LanguageFamily
 from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
+from components.families.memory import Need
 from components.recursion.family import GuardFailure, Progress
 from components.recursion.peers import Peers
 from components.recursion.phase import phase
@@ -73,6 +74,10 @@ class BaseWork:
     def most_workers(self) -> int:
         """More would have fewer blocks a step than a processor needs to be kept busy."""
         return max(1, self.recipe.batch_size // BLOCKS_A_WORKER)
+
+    def needed(self, workers: int, device: str) -> Need:
+        """What each worker holds at its fullest moment; `device`: `cpu` or `cuda`."""
+        return replace(self.family, recipe=self.recipe).needed(workers, device)
 
     @property
     def identity(self) -> str:

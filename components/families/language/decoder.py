@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM
 
-from components.families.device import planned_memory
 from components.families.language.ancestry import Ancestry
+from components.families.language.architecture import ModelSize, parameter_count, size_of
+from components.families.language.memory import needed_to_write, prompt_memory
 from components.families.language.network import Network, side_by_side
+from components.families.memory import planned_memory
 
 PROMPTS_AT_ONCE = {"cpu": 64, "cuda": 256}
 """Decoded together by a thread or a GPU, where there is memory: on a CPU within 5 % of the fastest of 16 to 128, at the
@@ -45,7 +47,9 @@ def in_batches(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, must be at least 1")
     network = Network(model)
-    size = batch_size or prompts_at_once(network, prompts.shape[1], new_tokens, width)
+    size = batch_size or prompts_at_once(
+        size_of(network.config), network.dtype, network.device, prompts.shape[1], new_tokens, width
+    )
 
     def written(start: int) -> tuple[np.ndarray, np.ndarray]:
         rows = slice(start, min(start + size, len(prompts)))
@@ -63,14 +67,26 @@ def in_batches(
     return np.concatenate([tokens for tokens, _ in parts]), np.concatenate([scores for _, scores in parts])
 
 
-def prompts_at_once(network: Network, prompt_length: int, new_tokens: int, width: int) -> int:
-    """As many prompts as are fast together and fit into the memory that a process may plan with, all threads' batches included."""
-    config, device = network.config, network.device
-    slots = prompt_length + (new_tokens - 1) * width
-    cached = 2 * config.num_hidden_layers * slots * config.hidden_size
-    passing = width * config.vocab_size + 2 * prompt_length * (4 * config.hidden_size + config.ffn_dim)
+def prompts_at_once(
+    size: ModelSize,
+    dtype: torch.dtype,
+    device: torch.device,
+    prompt_length: int,
+    new_tokens: int,
+    width: int,
+    needed: int = 0,
+) -> int:
+    """As many prompts as are fast together and fit into the memory that a worker may plan with, all threads' batches included.
+
+    Args:
+        needed: bytes that the worker holds at least, at other times too: fewer workers share the machine where that is much.
+    """
+    precision = "bf16" if dtype == torch.bfloat16 else "fp32"
+    need = needed_to_write(size, parameter_count(size), precision, prompt_length, new_tokens, width, device.type)
+    held = need.gpu_memory if device.type == "cuda" else need.memory
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    fitting = planned_memory(device) // (threads * network.dtype.itemsize * (cached + passing))
+    a_prompt = threads * prompt_memory(size, dtype.itemsize, prompt_length, new_tokens, width)
+    fitting = 1 + (planned_memory(device, max(needed, held)) - held) // a_prompt
     return max(1, min(PROMPTS_AT_ONCE[device.type], fitting))
 
 

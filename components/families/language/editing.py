@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import OPTForCausalLM
 
+from components.families.device import device_of_sums
 from components.families.language.decoder import in_batches
 from components.families.language.network import Network, causal
 from components.families.language.sampling import drawn_tokens
@@ -55,5 +56,7 @@ def _edited(network: Network, ids: Tensor, numbers: Tensor, threshold: float, kn
     own = probabilities.gather(-1, ids[:, 1:, None])[..., 0]
     easy = own > threshold
     edited = ids.clone()
-    edited[:, 1:][easy] = drawn_tokens(probabilities[easy][:, :known].cumsum(-1), numbers[:, 1:][easy])
+    where = device_of_sums(ids.device)
+    cumulative = probabilities[easy][:, :known].to(where).cumsum(-1)
+    edited[:, 1:][easy] = drawn_tokens(cumulative, numbers[:, 1:][easy].to(where)).to(ids.device)
     return edited, own.log().sum(1)

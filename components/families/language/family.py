@@ -7,7 +7,7 @@ blocks, rank 0 puts the shares together and writes them.
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
+import torch
 from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
 from components.families.device import device
 from components.families.language import architecture
 from components.families.language import model as opt
+from components.families.language.decoder import prompts_at_once
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.embedding import Embedder, embed
-from components.families.language.fitting import train_model, validation_loss_of
+from components.families.language.fitting import MICRO_BATCH_SIZE, train_model, validation_loss_of
 from components.families.language.measuring import (
     HELDOUT,
     SYNTHETIC,
@@ -38,14 +40,24 @@ from components.families.language.measuring import (
     of_test,
     scores_table,
 )
+from components.families.language.memory import (
+    largest,
+    needed_to_check,
+    needed_to_score,
+    needed_to_train,
+    needed_to_write,
+)
 from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
-from components.recursion.family import Diverged, GuardFailure, Origin, Pool, Progress, Step
+from components.families.memory import Need
+from components.recursion.family import CHOSEN, Diverged, GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
 
+PROMPTS = "prompts_at_once"
+"""What writing chooses by its machine where the settings do not say it."""
 FORMATS = {"fit": 1, "sample": 1, "measure": 4}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 TOO_FEW = (
@@ -108,7 +120,8 @@ class LanguageFamily:
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         embedded = {"mauve": self.embedder.digest} if self.embedder else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
-        built = {"configuration": dict(self.configuration)} if self.configuration is not None else {}
+        scratch = self.configuration is not None and self.pretrained is None
+        built = {"configuration": dict(self.configuration or {})} if scratch else {}
         of_phase = {
             "fit": {**recipe, "engine": self.engine, "size": vars(self.size), **built},
             "sample": {**self.decoding.settings, **chosen, **sized},
@@ -161,6 +174,27 @@ class LanguageFamily:
         sets = 2 if generation else 3
         return 2.0 * self.embedder.parameters * sets * self.measured * self.real().shape[1]
 
+    def needed(self, workers: int, device: str) -> Need:
+        """What each of a chain's workers holds at its fullest moment, with the smallest batches; `device`: `cpu` or `cuda`."""
+        size, length = self.size, self.real().shape[1]
+        parameters = architecture.parameter_count(size, self.configuration)
+        stage = self.zero_stage if self.engine == "deepspeed" and workers > 1 else 0
+        width = max(1, self.decoding.sequences(self.selection.best_of))
+        return largest(
+            needed_to_train(size, parameters, stage, workers, length, self.recipe.precision, device),
+            needed_to_write(size, parameters, self.decoding.precision, length, length, width, device),
+            needed_to_check(parameters, self.decoding.precision, device),
+            needed_to_score(size, parameters, self.embedder.parameters if self.embedder else 0, device),
+        )
+
+    def _prompts_at_once(self, workers: int) -> int:
+        where, length = device(), self.real().shape[1]
+        need = self.needed(workers, where.type)
+        dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
+        width = self.decoding.sequences(self.selection.best_of)
+        needed = need.gpu_memory if where.type == "cuda" else need.memory
+        return prompts_at_once(self.size, dtype, where, length, length, width, needed)
+
     def real(self) -> np.ndarray:
         """The real training blocks of the chain's seed; (blocks, tokens)."""
         return self.corpus.train
@@ -190,6 +224,9 @@ class LanguageFamily:
             GuardFailure: the weights did not move, or a step was skipped.
         """
         training = self._training(composed, pool)
+        recipe = self.recipe
+        if recipe.micro_batch_size is None:
+            recipe = replace(recipe, micro_batch_size=step.chosen.get(MICRO_BATCH_SIZE))
         seed = int(step.random.generate_state(1)[0])
         model = (
             opt.load(start / "model", dropout=self.size.dropout)
@@ -197,7 +234,7 @@ class LanguageFamily:
             else architecture.create(self.size, seed, self.configuration)
         )
         start_loss = validation_loss_of(start)
-        return self.train(model, training, self.recipe, seed, out, step.peers, step.progress, start_loss)
+        return self.train(model, training, recipe, seed, out, step.peers, step.progress, start_loss)
 
     def train(
         self,
@@ -233,8 +270,13 @@ class LanguageFamily:
         share = peers.share(len(rows))
         numbers = random.random((len(rows), self.selection.best_of, before.shape[1]), np.float32)[share]
         prompts = before[rows[share]]
+        chosen: dict[str, float] = {}
+        decoding = self.decoding
+        if decoding.batch_size is None and not edits:
+            at_once = step.chosen.get(PROMPTS) or peers.least(self._prompts_at_once(peers.size))
+            decoding, chosen = replace(decoding, batch_size=at_once), {f"{CHOSEN}{PROMPTS}": at_once}
         tokens, scores = write_blocks(
-            fitted / "model", prompts, numbers, self.decoding, self.corpus.vocabulary_size, step.progress
+            fitted / "model", prompts, numbers, decoding, self.corpus.vocabulary_size, step.progress
         )
         written = {"tokens": tokens[:, 0], "score": scores[:, 0]}
         if self.selection.best_of > 1:
@@ -261,6 +303,7 @@ class LanguageFamily:
         found = {
             "synthetic/rows": int(kept.sum()),
             "tokens/sample": len(rows) * self.selection.best_of * before.shape[1],
+            **chosen,
         }
         if edits:
             found["synthetic/edited"] = float((parts["tokens"] != before).mean())

@@ -14,13 +14,16 @@ from transformers import OPTForCausalLM
 from components.corpus import Corpus
 from components.families.device import device
 from components.families.language import model as opt
+from components.families.language.architecture import size_of
 from components.families.language.deepspeed_engine import DeepSpeedEngine
 from components.families.language.perplexity import perplexity_of, token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
-from components.recursion.family import Diverged, GuardFailure, Progress
+from components.recursion.family import CHOSEN, Diverged, GuardFailure, Progress
 from components.recursion.peers import Peers
 from components.store import MANIFEST, read_manifest
 
+MICRO_BATCH_SIZE = "micro_batch_size"
+"""What a fit chooses by its machine where the recipe does not say it."""
 LEAST_WAY = 1e-8
 """One step of AdamW at the paper's learning rate moves the weights by about a thousandth of their length."""
 
@@ -48,12 +51,16 @@ def train_model(
         Diverged: a loss is not finite.
         GuardFailure: the weights did not move, or a step was skipped.
     """
+    stage = zero_stage if engine_name == "deepspeed" and peers.size > 1 else 0  # one worker has nothing to partition
+    chosen: dict[str, float] = {}
     if recipe.micro_batch_size is None:
-        recipe = replace(recipe, micro_batch_size=peers.least(blocks_at_once(model, training.shape[1], device())))
+        size, parameters = size_of(model.config), model.num_parameters()
+        own = blocks_at_once(size, parameters, training.shape[1], device(), stage, peers.size, recipe.precision)
+        chosen[f"{CHOSEN}{MICRO_BATCH_SIZE}"] = micro = peers.least(own)
+        recipe = replace(recipe, micro_batch_size=micro)
     batches = Batches.cut(recipe, len(training), peers.size)
     engine: Engine
     if engine_name == "deepspeed":
-        stage = zero_stage if peers.size > 1 else 0  # one worker has nothing to partition
         engine = DeepSpeedEngine(model, recipe, batches, stage, device())
     else:
         engine = TorchEngine(model, recipe, batches, device())
@@ -89,6 +96,7 @@ def train_model(
         "train/kept_epoch": history.kept_epoch,
         "train/weights_moved": history.moved,
         "tokens/fit": recipe.epochs * training.size,
+        **chosen,
     }
 
 

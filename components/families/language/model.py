@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import OPTForCausalLM
 from transformers.utils import logging
 
-from components.families.language.architecture import ModelSize
+from components.families.language.architecture import ModelSize, size_of
 from components.families.language.checkpoint import by_name, check_weights, configuration, locate, weight_files
 
 TOKENIZER_FILES = (
@@ -74,16 +74,7 @@ def check(name: str) -> ModelSize:
     config = configuration(name, files.config)
     if files.weights is not None:
         check_weights(name, config, files.weights)
-    return ModelSize(
-        vocabulary_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        ffn_size=config.ffn_dim,
-        positions=config.max_position_embeddings,
-        dropout=config.dropout,
-        separator=config.eos_token_id,
-    )
+    return size_of(config)
 
 
 def architecture_of(name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from components.families.device import device_of_sums
 from components.families.language.decoder import banned_tokens, check_length, decode, in_batches, penalise
 from components.families.language.network import Network
 
@@ -97,7 +98,7 @@ def _sample(
     count, candidates, new_tokens = numbers.shape
     banned, warpers = banned_tokens(network.config, prompts.device), sampling.warpers()
     parents = torch.arange(candidates, device=prompts.device).expand(count, candidates)
-    first = prompts.shape[1]
+    first, where = prompts.shape[1], device_of_sums(prompts.device)
 
     def choose(logits: Tensor, scores: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         likely = torch.log_softmax(logits, -1, dtype=torch.float32)
@@ -106,9 +107,10 @@ def _sample(
             penalise(ranked, seen, penalty)
         ranked.index_fill_(-1, banned, -torch.inf)
         ranked[..., known:] = -torch.inf
-        ranked = warpers(seen.flatten(0, 1), ranked.flatten(0, 1)).view_as(ranked)
+        ranked = ranked.to(where)
+        ranked = warpers(seen.flatten(0, 1).to(where), ranked.flatten(0, 1)).view_as(ranked)
         cumulative = ranked.softmax(-1).cumsum(-1).expand(count, candidates, -1)
-        tokens = drawn_tokens(cumulative, numbers[:, :, seen.shape[-1] - first])
+        tokens = drawn_tokens(cumulative, numbers[:, :, seen.shape[-1] - first].to(where)).to(logits.device)
         gained = likely.expand(count, candidates, -1).gather(-1, tokens[..., None])[..., 0]
         return scores + gained, parents, tokens
 

@@ -17,8 +17,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import OPTForCausalLM
 
-from components.families.device import planned_memory
-from components.families.language.objective import ROWS_AT_ONCE, Objective
+from components.families.language.architecture import ModelSize
+from components.families.language.memory import block_memory, needed_to_train
+from components.families.language.objective import Objective
+from components.families.memory import planned_memory
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,19 @@ class Batches:
                 )
 
 
-def blocks_at_once(model: OPTForCausalLM, length: int, device: torch.device) -> int:
-    """Blocks of `length` tokens whose micro-batch fits into the memory that a process may plan with; at least 1.
-
-    Counted are 4 bytes for every number that the backward pass needs of a token, what the optimiser will hold, and the
-    logits in use. Dropout's masks go by micro-batch: with it the answer depends on the machine, not on the hour.
-    """
-    config = model.config
-    a_layer = 10 * config.hidden_size + 2 * config.ffn_dim + 3 * config.num_attention_heads * length
-    a_block = 4 * length * (config.num_hidden_layers + 1) * a_layer
-    state = 20 * sum(parameter.numel() for parameter in model.parameters())  # gradient, two moments, weights kept twice
-    logits = 8 * ROWS_AT_ONCE * config.vocab_size
-    planned = planned_memory(device, free=not config.dropout)
-    return max(1, (planned - state - logits) // a_block)
+def blocks_at_once(
+    size: ModelSize,
+    parameters: int,
+    length: int,
+    device: torch.device,
+    zero_stage: int = 0,
+    workers: int = 1,
+    precision: str = "fp32",
+) -> int:
+    """Blocks of `length` tokens whose micro-batch fits into the memory that a worker may plan with; at least 1."""
+    need = needed_to_train(size, parameters, zero_stage, workers, length, precision, device.type)
+    needed = need.gpu_memory if device.type == "cuda" else need.memory
+    return max(1, 1 + (planned_memory(device, needed) - needed) // block_memory(size, length))
 
 
 class Engine(Protocol):

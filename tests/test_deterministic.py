@@ -1,0 +1,100 @@
+"""Deterministic kernels where they are asked for: in every worker, before it computes anything."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components import cluster
+from components.cluster import Capacity, Crew
+from components.config.settings import ClusterSettings
+from components.families.memory import Need
+
+ON = {"algorithms": True, "cublas": ":4096:8", "cudnn": True, "benchmark": False}
+
+
+def flags() -> dict[str, Any]:
+    return {
+        "algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        "cudnn": torch.backends.cudnn.deterministic,
+        "benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+class Asked:
+    """A work that tells which flags its process has, as it travels to a worker."""
+
+    def __call__(self, peers: Any, send: Any) -> None:
+        send({"work": "asked", "flags": flags()})
+
+
+class One:
+    """A search of one trial."""
+
+    def __init__(self) -> None:
+        self.trials = ["asked"]
+
+    def ask(self) -> Any:
+        return (self.trials.pop(), Asked()) if self.trials else None
+
+    def hopeless(self, trial: str, numbers: Mapping[str, Any]) -> bool:
+        return False
+
+    def tell(self, trial: str, error: str | None, again: bool) -> None:
+        assert error is None
+
+
+@pytest.fixture(scope="module")
+def joined() -> Iterator[Capacity]:
+    with cluster.connect(ClusterSettings()) as capacity:
+        yield capacity
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("where", ["groups", "tasks", "trials"])
+def test_a_worker_has_the_flags_that_its_study_asks_for(
+    joined: Capacity, tmp_path: Path, where: str, deterministic: bool
+):
+    messages: list[Mapping[str, Any]] = []
+    if where == "groups":
+        crew = Crew(1, 1, False, tmp_path, 0, memory=10**8, deterministic=deterministic)
+        cluster.run_groups({"asked": Asked()}, crew, messages.extend)
+    elif where == "tasks":
+        cluster.run_tasks({"asked": Asked()}, 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
+    else:
+        cluster.run_trials_in_tasks(One(), 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
+    (found,) = [message["flags"] for message in messages if "flags" in message]
+    assert (found == ON) == deterministic
+    assert found["algorithms"] == deterministic
+
+
+@pytest.mark.timeout(240)
+def test_ray_gives_a_machine_no_more_workers_than_its_memory_holds(joined: Capacity, tmp_path: Path):
+    """Two groups of which each asks for more than half of the machine run one after the other."""
+    half = joined.machines[0].memory // 2 + 10**8
+    assert joined.groups(1, None, Need(half)) == 1
+    messages: list[Mapping[str, Any]] = []
+    crew = Crew(1, 2, False, tmp_path, 0, memory=half)
+    cluster.run_groups({"a": Busy(tmp_path), "b": Busy(tmp_path)}, crew, messages.extend)
+    together = [message["together"] for message in messages if "together" in message]
+    assert together == [1, 1]
+
+
+class Busy:
+    """A work that tells how many of its kind run with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, peers: Any, send: Any) -> None:
+        mine = self.folder / f"busy-{os.getpid()}"
+        mine.touch()
+        time.sleep(3)
+        send({"together": len(list(self.folder.glob("busy-*")))})
+        mine.unlink()

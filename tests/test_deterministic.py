@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components import cluster
-from components.cluster import Capacity, Crew
+from components.cluster import Crew
 from components.config.settings import ClusterSettings
 from components.families.memory import Need
 
@@ -49,39 +49,36 @@ class One:
         assert error is None
 
 
-@pytest.fixture(scope="module")
-def joined() -> Iterator[Capacity]:
-    with cluster.connect(ClusterSettings()) as capacity:
-        yield capacity
-
-
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize("where", ["groups", "tasks", "trials"])
-def test_a_worker_has_the_flags_that_its_study_asks_for(
-    joined: Capacity, tmp_path: Path, where: str, deterministic: bool
-):
+def asked(where: str, deterministic: bool, folder: Path) -> dict[str, Any]:
     messages: list[Mapping[str, Any]] = []
     if where == "groups":
-        crew = Crew(1, 1, False, tmp_path, 0, memory=10**8, deterministic=deterministic)
+        crew = Crew(1, 1, False, folder, 0, memory=10**8, deterministic=deterministic)
         cluster.run_groups({"asked": Asked()}, crew, messages.extend)
     elif where == "tasks":
         cluster.run_tasks({"asked": Asked()}, 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
     else:
         cluster.run_trials_in_tasks(One(), 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
     (found,) = [message["flags"] for message in messages if "flags" in message]
-    assert (found == ON) == deterministic
-    assert found["algorithms"] == deterministic
+    return dict(found)
 
 
 @pytest.mark.timeout(240)
-def test_ray_gives_a_machine_no_more_workers_than_its_memory_holds(joined: Capacity, tmp_path: Path):
-    """Two groups of which each asks for more than half of the machine run one after the other."""
-    half = joined.machines[0].memory // 2 + 10**8
-    assert joined.groups(1, None, Need(half)) == 1
+@pytest.mark.parametrize("where", ["groups", "tasks", "trials"])
+def test_a_worker_has_the_flags_that_its_study_asks_for(where: str, tmp_path: Path):
+    """First without: a process may serve one task after the other."""
+    with cluster.connect(ClusterSettings()):
+        assert not asked(where, False, tmp_path)["algorithms"]
+        assert asked(where, True, tmp_path) == ON
+
+
+@pytest.mark.timeout(240)
+def test_ray_gives_a_machine_no_more_workers_than_its_memory_holds(tmp_path: Path):
+    """Two tasks of which each asks for more than half of the machine run one after the other, whatever its cores."""
     messages: list[Mapping[str, Any]] = []
-    crew = Crew(1, 2, False, tmp_path, 0, memory=half)
-    cluster.run_groups({"a": Busy(tmp_path), "b": Busy(tmp_path)}, crew, messages.extend)
+    with cluster.connect(ClusterSettings()) as capacity:
+        half = capacity.machines[0].memory // 2 + 10**8
+        assert capacity.groups(1, None, Need(half)) == 1
+        cluster.run_tasks({"a": Busy(tmp_path), "b": Busy(tmp_path)}, 2, 0, messages.extend, memory=half)
     together = [message["together"] for message in messages if "together" in message]
     assert together == [1, 1]
 

@@ -9,8 +9,9 @@ from components.families.language.objective import ROWS_AT_ONCE
 from components.families.language.perplexity import LOGITS_AT_ONCE, TOKENS_AT_ONCE
 from components.families.memory import Need
 
-PROCESS = {"cpu": 600 * 2**20, "cuda": 3 * 2**30}
-"""A worker that has imported everything and holds no model; with CUDA, its libraries in the machine's memory."""
+PROCESS = {"cpu": 1200 * 2**20, "cuda": 3600 * 2**20}
+"""A worker that has imported everything and holds no model, and what Ray Train runs beside it, half of each: measured on a
+CPU. With CUDA its libraries lie in the machine's memory too."""
 CONTEXT = 2**30
 """CUDA's own of a GPU's memory."""
 SLACK = 1.25

@@ -42,9 +42,8 @@ FORMATS = {"fit": 1, "sample": 1, "measure": 3}
 class LanguageFamily:
     """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
 
-    `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
-    result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
-    part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
+    `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` and the size of a micro-batch change rounding
+    only, and so are no part of a result's identity. (The engine is a part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
     sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
     """
 
@@ -74,14 +73,12 @@ class LanguageFamily:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        recipe = vars(self.recipe).copy()
-        if not self.size.dropout:
-            del recipe["micro_batch_size"]
+        recipe = {name: value for name, value in vars(self.recipe).items() if name != "micro_batch_size"}
         sized = {"sample_size": self.sample_size, "growth": self.growth} if self.sample_size or self.growth else {}
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
         of_phase = {
-            "fit": {**recipe, "engine": self.engine, "size": vars(self.size)},
+            "fit": {**recipe, "engine": self.engine, "size": self.size.settings},
             "sample": {**self.decoding.settings, **chosen, **sized},
             "measure": {"mauve": self.embedder.digest} if self.embedder else {},
         }

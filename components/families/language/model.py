@@ -81,6 +81,8 @@ def check(name: str) -> ModelSize:
         positions=config.max_position_embeddings,
         dropout=config.dropout,
         separator=config.eos_token_id,
+        attention_dropout=config.attention_dropout,
+        layerdrop=config.layerdrop,
     )
 
 

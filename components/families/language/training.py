@@ -3,7 +3,8 @@
 AdamW, cosine annealing per epoch, no warm-up, no clipping; after every epoch the loss on the original validation split
 decides which weights are kept. The loop is the same for both engines: plain torch here, DeepSpeed in
 `deepspeed_engine.py`. An engine gets losses whose mean over all workers and micro-batches is the mean over the tokens of
-the whole batch, so that the number of workers and the size of a micro-batch change nothing but rounding.
+the whole batch, and dropout's masks are each block's own (`dropout.py`), so that the number of workers and the size of a
+micro-batch change nothing but rounding.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from transformers import OPTForCausalLM
 
 from components.families.device import planned_memory
+from components.families.language.dropout import BlockDropout
 from components.families.language.objective import ROWS_AT_ONCE, Objective
 
 
@@ -76,15 +78,14 @@ def blocks_at_once(model: OPTForCausalLM, length: int, device: torch.device) -> 
     """Blocks of `length` tokens whose micro-batch fits into the memory that a process may plan with; at least 1.
 
     Counted are 4 bytes for every number that the backward pass needs of a token, what the optimiser will hold, and the
-    logits in use. Dropout's masks go by micro-batch: with it the answer depends on the machine, not on the hour.
+    logits in use.
     """
     config = model.config
     a_layer = 10 * config.hidden_size + 2 * config.ffn_dim + 3 * config.num_attention_heads * length
     a_block = 4 * length * (config.num_hidden_layers + 1) * a_layer
     state = 20 * sum(parameter.numel() for parameter in model.parameters())  # gradient, two moments, weights kept twice
     logits = 8 * ROWS_AT_ONCE * config.vocab_size
-    planned = planned_memory(device, free=not config.dropout)
-    return max(1, (planned - state - logits) // a_block)
+    return max(1, (planned_memory(device) - state - logits) // a_block)
 
 
 class Engine(Protocol):
@@ -150,8 +151,8 @@ def fine_tune(
     Raises:
         FloatingPointError: a loss that is not finite.
         ArithmeticError: the optimiser skipped a step.
+        GuardFailure: the model draws random numbers that are no dropout.
     """
-    torch.manual_seed(seed * 1024 + rank)
     order = np.random.default_rng(seed)
     batches = Batches.cut(recipe, len(training), workers)
     steps = recipe.epochs * math.ceil(len(training) / batches.batch)
@@ -166,7 +167,8 @@ def fine_tune(
         updates = 0
         micro_batches = batches.rows(order.permutation(len(training)), rank)
         for number, (rows, weight) in enumerate(micro_batches, start=1):
-            loss = _summed_loss(engine, training[rows], recipe.precision) * weight
+            masks = BlockDropout(seed, len(losses), rows if len(rows) else np.zeros(1, int), engine.device)
+            loss = _summed_loss(engine, training[rows], recipe.precision, masks) * weight
             engine.backward(loss)
             total += loss.detach() / (batches.accumulation * workers)
             updates += engine.step()
@@ -186,11 +188,11 @@ def fine_tune(
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
 
 
-def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str) -> Tensor:
+def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str, masks: BlockDropout) -> Tensor:
     """Sum over blocks of each block's mean loss a predicted token (63 of 64); an empty batch gives a zero with a gradient."""
     rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
     ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
-    with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"), masks:
         loss: Tensor = engine.objective(ids)
     return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
 
@@ -207,6 +209,14 @@ def _distance(start: dict[str, Tensor], end: dict[str, Tensor]) -> float:
     way = sum(float((end[name].double() - start[name].double()).square().sum()) for name in start)
     length = sum(float(weight.double().square().sum()) for weight in start.values())
     return math.sqrt(way / length) if length else 0.0
+
+
+def whole_gradients(model: nn.Module) -> list[Tensor]:
+    """Every parameter's gradient; zero for a layer that was dropped for the whole step, as ZeRO has it."""
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
 class TorchEngine:
@@ -231,8 +241,8 @@ class TorchEngine:
         self._seen += 1
         if self._seen % self._accumulation:
             return False
+        gradients = whole_gradients(self.scored)
         if self._workers > 1:
-            gradients = [parameter.grad for parameter in self.scored.parameters() if parameter.grad is not None]
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
             flat /= self._workers

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import product
 
 from benchmarks.simulation import Cluster, Condition, Outcome, make_chains, simulate
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language.architecture import ModelSize, flops_per_token, parameter_count
 from components.families.language.cost import Rates, generation_cost
 from components.families.language.decoder import PROMPTS_AT_ONCE
@@ -142,7 +142,7 @@ def placement(size: ModelSize, workers: int, precision: Precision, gigabytes: fl
 
 
 def own_micro_batch(size: ModelSize, gigabytes: float) -> int:
-    """What the program takes by itself where dropout is on (`blocks_at_once`): it counts the whole optimiser, at any stage."""
+    """What the program takes by itself (`blocks_at_once`) on a card that is free: it counts the whole optimiser, at any stage."""
     planned = gigabytes / 2 - 20 * parameter_count(size) / 1e9 - 8 * ROWS_AT_ONCE * size.vocabulary_size / 1e9
     return max(1, int(planned // activations(size)))
 

@@ -32,7 +32,7 @@ from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import Plan, make_plan, print_plan
 from pipelines.scores import TIDY, read_scores, under_generation_0
-from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
+from pipelines.study import PROJECT, ask_workers, closing, remembered, run_command, study_identity, study_name, told
 
 SHOWN_PROMPTS = 8
 
@@ -46,10 +46,10 @@ def recursion(arguments: Sequence[str]) -> None:
     """
     settings = config.load(RecursionSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
-    cluster.check(settings.cluster, settings.train.workers, store)
+    computing = ask_workers(settings, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
     size = check_settings(settings)
-    plan = make_plan(settings, store, prepare_corpus(settings, store), size)
+    plan = make_plan(settings, store, prepare_corpus(settings, store), size, computing)
     print_plan(settings, plan)
     if settings.dry_run:
         return

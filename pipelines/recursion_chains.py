@@ -11,7 +11,6 @@ from components import corpus
 from components.config.errors import BadInput
 from components.config.settings import ConditionSettings, RecursionSettings
 from components.corpus import hub
-from components.families.device import precision
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BaseWork
@@ -21,6 +20,7 @@ from components.families.language.family import LanguageFamily
 from components.families.language.sampling import Sampling
 from components.families.language.selection import GRAM, Selection
 from components.families.language.training import Recipe
+from components.families.precision import Computing
 from components.recursion.loop import make_chain
 from components.recursion.phase import phase
 from components.recursion.worker import ChainWork
@@ -78,9 +78,16 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
 
 
 def make_chains(
-    settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None
+    settings: RecursionSettings,
+    store: Store,
+    prepared: Phase,
+    size: architecture.ModelSize | None,
+    computing: Computing,
 ) -> tuple[BaseWork | None, list[ChainWork[LanguageFamily]]]:
     """The base model that chains start from, if there is one, and a chain for each condition and seed.
+
+    Args:
+        computing: what the workers compute in.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
@@ -98,13 +105,21 @@ def make_chains(
         weight_decay=train.weight_decay,
         batch_size=train.batch_size,
         keep=train.keep,
-        precision=precision(train.precision),
+        precision=computing.precision(train.precision),
         micro_batch_size=train.micro_batch_size,
     )
-    decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
+    decoding = Decoding(1, 1.0, computing.precision(settings.generate.precision), settings.generate.batch_size)
     embedder = look_at(settings.measure.mauve) if settings.measure.mauve else None
     plain = LanguageFamily(
-        prepared.place, size, None, recipe, decoding, train.engine, train.zero_stage, embedder=embedder
+        prepared.place,
+        size,
+        None,
+        recipe,
+        decoding,
+        train.engine,
+        train.zero_stage,
+        embedder=embedder,
+        arithmetic=computing.arithmetic,
     )
     base = None
     if name or settings.base.epochs:

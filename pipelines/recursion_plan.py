@@ -8,11 +8,12 @@ import pandas as pd
 
 from components import cluster, corpus
 from components.config.settings import RecursionSettings
-from components.families.device import precision
+from components.environment import Precision, cpu
 from components.families.language import architecture
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.family import LanguageFamily
+from components.families.precision import Computing
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -58,13 +59,19 @@ class Plan:
         return work.pop(BASE, 0.0) + sum(work.values()) / self.side_by_side
 
 
-def make_plan(settings: RecursionSettings, store: Store, prepared: Phase, size: architecture.ModelSize | None) -> Plan:
+def make_plan(
+    settings: RecursionSettings,
+    store: Store,
+    prepared: Phase,
+    size: architecture.ModelSize | None,
+    computing: Computing,
+) -> Plan:
     """Base model, chains and costs.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
     """
-    base, chains = make_chains(settings, store, prepared, size)
+    base, chains = make_chains(settings, store, prepared, size, computing)
     side_by_side = min(len(chains), cluster.local_groups(settings.train.workers, settings.cluster.concurrent_chains))
     stored = {
         work.chain.identity: list(stored_generations(work.chain, work.family, store, work.generations))
@@ -81,14 +88,15 @@ def costs(
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
-    size, data = chains[0].family.size, chains[0].family.corpus
+    first = chains[0].family
+    size, data = first.size, first.corpus
     rates = measure_rates(
         size,
         block,
         settings.generate.num_beams,
         -(-settings.train.batch_size // workers),
-        precision(settings.train.precision),
-        precision(settings.generate.precision),
+        _measured_in(first.recipe.precision, first.arithmetic),
+        _measured_in(first.decoding.precision, first.arithmetic),
     )
     found = {}
     if base:
@@ -121,6 +129,11 @@ def costs(
     return found
 
 
+def _measured_in(precision: str, arithmetic: str) -> Precision:
+    """bf16 where this CPU multiplies it as the workers do; else fp32, since it may be slow here, or not work."""
+    return "bf16" if precision == "bf16" and cpu().bf16 == arithmetic else "fp32"
+
+
 def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     """Chains, blocks, tokens, FLOPs, disk and time, before anything is started."""
     data, block = plan.corpus, settings.corpus.block_size
@@ -130,7 +143,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     parameters = architecture.parameter_count(size)
     say(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
-        f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters"
+        f"generations 0-{settings.generations}; OPT with {parameters / 1e6:,.2f} million parameters, {_computed(plan)}"
     )
     say(
         f"blocks of {block} tokens: {len(data.train):,} to train on, {len(data.validation):,} to validate, "
@@ -154,6 +167,14 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         for work, costs in zip(plan.chains, chains, strict=True)
     ]  # fmt: skip
     print_table("Plan", pd.DataFrame(rows, columns=["condition", "seed", "epochs", "regime", "real", "data", "time"]))
+
+
+def _computed(plan: Plan) -> str:
+    """In which precision, and where that is bf16, by which arithmetic."""
+    family = plan.chains[0].family
+    precisions = (family.recipe.precision, family.decoding.precision)
+    arithmetic = f" (bf16 by {family.arithmetic})" if "bf16" in precisions else ""
+    return "fine-tuned in {}, written with in {}".format(*precisions) + arithmetic
 
 
 def _real(regime: Mapping[str, Any]) -> str:

@@ -77,11 +77,10 @@ def run_study(
         derived: tidy numbers that take several phases of the finished generations together.
 
     Raises:
-        BadInput: MLflow or the cluster cannot be reached.
+        BadInput: MLflow cannot be reached.
         cluster.Failed: a chain did not come to its end; the others are shown.
     """
     family, generations = chains[0].chain.family, settings.generations
-    cluster.check(settings.cluster, 1, store)
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}

@@ -25,7 +25,7 @@ from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import Snapshot, SweepProgress, print_table, say
 from pipelines.outbox import Outbox
-from pipelines.study import PROJECT, closing, run_command, told
+from pipelines.study import PROJECT, ask_workers, closing, run_command, told
 from pipelines.sweep_families import Runs, runs_of
 from pipelines.sweep_plan import check_chains, check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials, books_folder
@@ -49,9 +49,8 @@ def sweep(arguments: Sequence[str]) -> None:
     store = Store.open(study.store.path, study.store.cache)
     folder = store.pull(books_folder(chosen))
     begun = books.begun(folder, chosen.determining)
-    runs = runs_of(chosen, store)
+    runs = runs_of(chosen, store, ask_workers(study, store, chosen.determining))
     check_chains(chosen, searched, runs)
-    cluster.check(study.cluster, max(runs.workers, 1), store)
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
     left = max(most - len(begun), 0) + begun.count("running")
     cost = expected_cost(chosen, runs, searched, first, left)
@@ -158,6 +157,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
             note=note,
             run=replace(here, status=status),
             runs=runs,
+            processors=trials.processors(),
         )
         tracking.close_study(
             run,

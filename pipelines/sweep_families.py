@@ -10,6 +10,7 @@ from components.config.small_families import DiscreteSettings, GaussianSettings,
 from components.config.sweep import Sweep
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost
+from components.families.precision import Computing
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -43,8 +44,8 @@ class Runs:
     artifacts: Artifacts = lambda generation, family: {}
 
 
-def runs_of(sweep: Sweep, store: Store) -> Runs:
-    """Prepare the real data and what else trials share.
+def runs_of(sweep: Sweep, store: Store, computing: Computing) -> Runs:
+    """Prepare the real data and what else trials share, by workers that compute so.
 
     Raises:
         BadInput: something about the study's settings, or what they name, cannot work.
@@ -54,11 +55,11 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
         case RecursionSettings():
             size = check_settings(study)
             prepared = prepare_corpus(study, store)
-            base, _ = make_chains(study, store, prepared, size)
+            base, _ = make_chains(study, store, prepared, size, computing)
 
             def language(settings: StudySettings) -> list[ChainWork[Any]]:
                 assert isinstance(settings, RecursionSettings)
-                return list(make_chains(settings, store, prepared, size)[1])
+                return list(make_chains(settings, store, prepared, size, computing)[1])
 
             return Runs(
                 language,
@@ -72,7 +73,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
         case VaeSettings():
             real = images.prepare(study.data, store)
             return Runs(
-                _small(store, lambda settings, name: vae.family_of(settings, name, real)),
+                _small(store, lambda settings, name: vae.family_of(settings, name, real, computing)),
                 takes_gpu=True,
                 artifacts=vae.samples,
             )

@@ -13,6 +13,7 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE
 from components.families.language.cost import measure_rates
+from components.families.precision import Computing
 from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
@@ -35,7 +36,8 @@ def _rates_are_measured_once() -> Iterator[None]:
 
 def plan(store: Store, *arguments: str) -> Plan:
     settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
-    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings))
+    computing = Computing("fp32", "")
+    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings), computing)
 
 
 CONDITION = "--conditions.mine."

@@ -16,7 +16,7 @@ from benchmarks import projection, scaling, scaling_page
 from benchmarks.simulation import KINDS, Chain, Cluster, Condition, Phase, least_seconds, make_chains, simulate
 from components import config
 from components.config.settings import RecursionSettings
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language import architecture, decoder, training
 from components.store import Store
 
@@ -249,7 +249,7 @@ def test_batches_are_those_that_the_program_takes(precision: Precision, monkeypa
     config = SimpleNamespace(**shape, num_attention_heads=size.heads, vocab_size=size.vocabulary_size, dropout=0.1)
     count, dtype = architecture.parameter_count(size), torch.bfloat16 if precision == "bf16" else torch.float32
     model = SimpleNamespace(config=config, parameters=lambda: [torch.empty(count, device="meta")])
-    monkeypatch.setattr(training, "planned_memory", lambda device, free: int(1e9 * gigabytes) // 2)
+    monkeypatch.setattr(training, "planned_memory", lambda device: int(1e9 * gigabytes) // 2)
     at_once = training.blocks_at_once(model, projection.BLOCK, torch.device("cuda"))  # type: ignore[arg-type]
     assert at_once == projection.own_micro_batch(size, gigabytes)
     weights = dtype.itemsize * (count + 3 * size.layers * size.hidden_size**2)

@@ -17,9 +17,11 @@ import torch
 from joblib import cpu_count
 from ray.exceptions import RayError
 
-from components.cluster.preflight import check_nodes
+from components.cluster.preflight import Ask, check_nodes
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
+from components.environment import Machine
+from components.families.precision import HERE
 from components.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -141,15 +143,24 @@ def clear_dead_sessions() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(settings: ClusterSettings, workers: int, store: Store) -> None:
+def check(settings: ClusterSettings, workers: int, store: Store, ask: Ask, gpu: bool = False) -> dict[str, Machine]:
     """Refuse, before anything starts, an address where nothing answers, more workers than fit, machines that cannot serve.
+
+    Without an address nothing is started: the workers will be on this machine.
+
+    Args:
+        ask: called on each machine for what it computes with.
+        gpu: whether workers take GPUs if the cluster has any.
+
+    Returns:
+        What the machines that can run workers compute with, by name; none where the cluster has yet to grow.
 
     Raises:
         BadInput: names `cluster.address`, `train.workers` or `store.path`.
     """
     if settings.address is None:
         Capacity(local_workers(), torch.cuda.device_count()).groups(workers, settings.concurrent_chains)
-        return
+        return {HERE: ask()}
     if settings.address != "auto":
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
@@ -160,7 +171,7 @@ def check(settings: ClusterSettings, workers: int, store: Store) -> None:
             raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
     with connect(settings) as capacity:
         capacity.groups(workers, settings.concurrent_chains)
-        check_nodes(settings.address, store)
+        return check_nodes(settings.address, store, ask, gpu)
 
 
 def local_workers() -> int:

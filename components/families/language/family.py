@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
 from components.families.device import device
-from components.families.language import architecture
+from components.families.language import architecture, kernels
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding, write_blocks
 from components.families.language.embedding import Embedder, embed
@@ -28,6 +28,7 @@ from components.families.language.measuring import beside_real, of_samples, of_s
 from components.families.language.perplexity import Predictions, sequence_losses, token_losses, token_predictions
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
+from components.families.precision import check_worker
 from components.measures.mauve import AT_MOST
 from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
@@ -43,8 +44,10 @@ class LanguageFamily:
     """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
 
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` and the size of a micro-batch change rounding
-    only, and so are no part of a result's identity. (The engine is a part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
-    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
+    only, and so are no part of a result's identity. (The engine is a part: it is what `train.engine` compares.)
+    `arithmetic` is what the study's workers multiply bf16 with (`environment.Machine.bf16`). It is a part where bf16 is
+    used, and a worker that multiplies otherwise refuses. `sample_size` and `growth`: generation i, but for the first, is
+    trained on sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
     """
 
     corpus_folder: Path
@@ -58,6 +61,7 @@ class LanguageFamily:
     sample_size: int | None = None
     growth: float = 0.0
     embedder: Embedder | None = None
+    arithmetic: str = field(default_factory=lambda: kernels.worker().bf16)
 
     name = "language"
     in_memory = False
@@ -78,12 +82,20 @@ class LanguageFamily:
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         reserve = {"reserve": self.corpus.digests["reserve"]} if len(self.corpus.reserve) else {}
         of_phase = {
-            "fit": {**recipe, "engine": self.engine, "size": self.size.settings},
-            "sample": {**self.decoding.settings, **chosen, **sized},
+            "fit": {
+                **recipe,
+                **self._arithmetic(self.recipe.precision),
+                "engine": self.engine,
+                "size": self.size.settings,
+            },
+            "sample": {**self.decoding.settings, **self._arithmetic(self.decoding.precision), **chosen, **sized},
             "measure": {"mauve": self.embedder.digest} if self.embedder else {},
         }
         found: dict[str, Any] = {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
         return found | ({"compose": {**sized, **reserve}} if sized or reserve else {})
+
+    def _arithmetic(self, precision: str) -> dict[str, str]:
+        return {"arithmetic": self.arithmetic} if precision == "bf16" else {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "corpus"}  # each worker reads its own
@@ -158,7 +170,12 @@ class LanguageFamily:
         progress: Progress,
         start_loss: float | None = None,
     ) -> dict[str, float]:
-        """Train any model by any recipe on the engine of this family; every rank calls it, and `fit` and the base model do."""
+        """Train any model by any recipe on the engine of this family; every rank calls it, and `fit` and the base model do.
+
+        Raises:
+            GuardFailure: as `fit`; or this worker multiplies bf16 otherwise than the study's identity says.
+        """
+        check_worker(recipe.precision, self.arithmetic, kernels.worker())
         return train_model(
             model, training, self.corpus, recipe, self.engine, self.zero_stage, seed, out, peers, progress, start_loss
         )
@@ -174,6 +191,7 @@ class LanguageFamily:
             GuardFailure: a block of another length, a separator in it, a missing block, or blocks that the decoder
                 asked for would not have written.
         """
+        check_worker(self.decoding.precision, self.arithmetic, kernels.worker())
         peers, random = step.peers, np.random.default_rng(step.random)
         edits = self.decoding.edit is not None
         before = self._training(origin.composed, origin.pool) if edits else self.real()

@@ -6,7 +6,7 @@ generation's minibatches are drawn from the decoder as they are needed, and no i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from components.environment import machine
 from components.families.device import device
+from components.families.precision import check_worker
 from components.families.vae import model as vae
 from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
@@ -40,13 +42,18 @@ SHEET = 8
 
 @dataclass(frozen=True)
 class VaeFamily:
-    """Everything that the chains of one condition share; small, so that Ray can carry it to workers."""
+    """Everything that the chains of one condition share; small, so that Ray can carry it to workers.
+
+    `arithmetic`: what the study's workers multiply bf16 with (`environment.Machine.bf16`); of a result's identity where
+    bf16 is used.
+    """
 
     images_folder: Path
     latents: int
     recipe: Recipe
     sampling: Sampling = "means"
     fresh: bool = True
+    arithmetic: str = field(default_factory=lambda: machine().bf16)
 
     name = vae.FAMILY
     in_memory = False
@@ -59,8 +66,9 @@ class VaeFamily:
     @property
     def settings(self) -> Mapping[str, Any]:
         drawing = {"sampling": self.sampling}
+        arithmetic = {"arithmetic": self.arithmetic} if self.recipe.precision == "bf16" else {}
         of_phase = {
-            "fit": {**asdict(self.recipe), **drawing, "latents": self.latents, "fresh": self.fresh},
+            "fit": {**asdict(self.recipe), **arithmetic, **drawing, "latents": self.latents, "fresh": self.fresh},
             "sample": drawing,
             "measure": {},
         }
@@ -89,8 +97,10 @@ class VaeFamily:
         """Train a VAE from random weights; writes `model/` and `losses.parquet`.
 
         Raises:
-            GuardFailure: a loss is no number, the weights did not move, or the last epoch is no better than the first step.
+            GuardFailure: a loss is no number, the weights did not move, the last epoch is no better than the first step, or
+                this worker multiplies bf16 otherwise than the study's identity says.
         """
+        check_worker(self.recipe.precision, self.arithmetic, machine())
         seeds = step.random.generate_state(3).tolist()
         frame = pd.read_parquet(composed / "composition.parquet")
         composition = Composition(frame["source"].to_numpy(), frame["row"].to_numpy())

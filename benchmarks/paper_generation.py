@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.measure import table
 from benchmarks.models import BEAMS, NEW, create, prompts
-from components.families.device import Precision, device
+from components.environment import Precision
+from components.families.device import device
 from components.families.language.beam_search import generate_blocks
 from components.families.language.perplexity import token_losses
 from components.families.language.training import Batches, Recipe, TorchEngine, fine_tune

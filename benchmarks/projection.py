@@ -10,7 +10,7 @@ from functools import cache
 from itertools import product
 
 from benchmarks.simulation import Cluster, Condition, Outcome, make_chains, simulate
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language.architecture import ModelSize, flops_per_token, parameter_count
 from components.families.language.cost import Rates, generation_cost
 from components.families.language.decoder import PROMPTS_AT_ONCE

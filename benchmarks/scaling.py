@@ -218,12 +218,14 @@ def _recording(arguments: list[str], folder: str) -> dict[str, float]:
     from components.store import Store
     from pipelines.recursion import samples_page
     from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
-    from pipelines.study import PROJECT
+    from pipelines.study import PROJECT, ask_workers
 
     settings = config.load(RecursionSettings, arguments)
     opened = Store.at(settings.store.path)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
-    _, works = make_chains(settings, opened, prepare_corpus(settings, opened), check_settings(settings))
+    _, works = make_chains(
+        settings, opened, prepare_corpus(settings, opened), check_settings(settings), ask_workers(settings, opened)[0]
+    )
     study = tracking.open_study(
         tracker, name="recording", family="language", identity="recording", config="", settings={}
     )

@@ -35,7 +35,7 @@ from benchmarks.projection import (
     studies,
     study,
 )
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language.architecture import parameter_count
 from components.figures.style import CONDITION_COLOURS, FONT, dress, log_axis, panels
 

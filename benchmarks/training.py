@@ -11,7 +11,8 @@ from torch import Tensor
 
 from benchmarks.measure import alternate, comparison, forget_memory, table
 from benchmarks.models import PROMPT, SIZES, create, prompts
-from components.families.device import Precision, device, keep_memory
+from components.environment import Precision
+from components.families.device import device, keep_memory
 from components.families.language.architecture import flops_per_token
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine
 

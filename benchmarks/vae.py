@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.record import record
 from components.config.small_families import ImagesSettings
-from components.families.device import has_bf16
+from components.environment import machine
 from components.families.vae import images, model
 from components.families.vae.training import Recipe, Rows, train
 from components.regimes import REAL, Composition
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> None:
     sides = {
         "obvious loop, fp32": lambda epochs: obvious(decoder, data, epochs),
         "ours, fp32": lambda epochs: ours(decoder, "fp32", epochs),
-        **({"ours, bf16": lambda epochs: ours(decoder, "bf16", epochs)} if has_bf16() else {}),
+        **({"ours, bf16": lambda epochs: ours(decoder, "bf16", epochs)} if machine().fastest == "bf16" else {}),
     }
     losses = {name: side(EPOCHS) for name, side in sides.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}

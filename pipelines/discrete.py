@@ -17,7 +17,7 @@ from components.recursion.trajectory import load
 from components.scorecard import discrete_claims, discrete_evidence, judge
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
-from pipelines.study import run_command
+from pipelines.study import ask_workers, run_command
 
 
 def discrete(arguments: Sequence[str]) -> None:
@@ -29,6 +29,7 @@ def discrete(arguments: Sequence[str]) -> None:
     """
     settings = config.load(DiscreteSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
+    _, capacity = ask_workers(settings, store)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     draws = {work.chain.identity: float(work.family.chains * len(work.family.probabilities)) for work in chains}
@@ -53,6 +54,7 @@ def discrete(arguments: Sequence[str]) -> None:
         settings,
         store,
         chains,
+        capacity,
         evenly(chains, draws),
         table,
         draw,

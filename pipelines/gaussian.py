@@ -18,7 +18,7 @@ from components.regimes import Regime
 from components.scorecard import gaussian_claims, gaussian_evidence, judge
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
-from pipelines.study import run_command
+from pipelines.study import ask_workers, run_command
 
 
 def gaussian(arguments: Sequence[str]) -> None:
@@ -30,6 +30,7 @@ def gaussian(arguments: Sequence[str]) -> None:
     """
     settings = config.load(GaussianSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
+    _, capacity = ask_workers(settings, store)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     rows = {work.chain.identity: _work(work) for work in chains}
@@ -52,6 +53,7 @@ def gaussian(arguments: Sequence[str]) -> None:
         settings,
         store,
         chains,
+        capacity,
         evenly(chains, rows),
         partial(figures.closing_table, settings=settings),
         draw,

@@ -16,7 +16,7 @@ from components.recursion.trajectory import load
 from components.scorecard import judge, mixture_claims, mixture_evidence
 from components.store import Store
 from pipelines.small_families import evenly, make_chains, print_plan, run_study
-from pipelines.study import run_command
+from pipelines.study import ask_workers, run_command
 
 
 def mixture(arguments: Sequence[str]) -> None:
@@ -28,6 +28,7 @@ def mixture(arguments: Sequence[str]) -> None:
     """
     settings = config.load(MixtureSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
+    _, capacity = ask_workers(settings, store)
     families = {name: family_of(settings, name) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families)
     fits = {work.chain.identity: float(work.family.chains * work.family.rows) for work in chains}
@@ -51,6 +52,7 @@ def mixture(arguments: Sequence[str]) -> None:
         settings,
         store,
         chains,
+        capacity,
         evenly(chains, fits),
         figures.closing_table,
         draw,

@@ -16,6 +16,7 @@ import pandas as pd
 from components import logs, tracking
 from components.figures.samples import Sample
 from components.figures.table import profile_table, readable, verdicts_table
+from components.recursion.machines import processors_of
 from components.recursion.records import Generation
 from components.report import write_report
 from components.scorecard import Judgement
@@ -118,6 +119,7 @@ class Recorder:
                 metrics=metrics,
                 run=replace(run, status=status),
                 runs=runs,
+                processors=processors_of(self.generations.values(), self.store),
             )
             tracking.close_study(
                 self.study,

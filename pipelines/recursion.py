@@ -32,7 +32,7 @@ from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import Plan, base_crew, make_plan, needed, print_plan
 from pipelines.scores import beside_real_text, losses_on_test, read_scores
-from pipelines.study import PROJECT, closing, remembered, run_command, study_identity, study_name, told
+from pipelines.study import PROJECT, ask_workers, closing, remembered, run_command, study_identity, study_name, told
 
 SHOWN_PROMPTS = 8
 
@@ -46,10 +46,10 @@ def recursion(arguments: Sequence[str]) -> None:
     """
     settings = config.load(RecursionSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
-    capacity = cluster.check(settings.cluster, settings.train.workers, store)
+    computing, capacity = ask_workers(settings, store)
     tracker = tracking.connect(settings.tracking, "recursion", PROJECT)
     models = check_settings(settings)
-    plan = make_plan(settings, store, prepare_corpus(settings, store), models, capacity)
+    plan = make_plan(settings, store, prepare_corpus(settings, store), models, computing, capacity)
     print_plan(settings, plan)
     if settings.dry_run:
         return

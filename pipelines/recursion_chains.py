@@ -12,7 +12,6 @@ from components import corpus
 from components.config.errors import BadInput
 from components.config.settings import ConditionSettings, RecursionSettings
 from components.corpus import hub
-from components.families.device import precision
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BaseWork
@@ -22,6 +21,7 @@ from components.families.language.family import LanguageFamily
 from components.families.language.sampling import Sampling
 from components.families.language.selection import GRAM, Selection
 from components.families.language.training import Recipe
+from components.families.precision import Computing
 from components.recursion.loop import make_chain
 from components.recursion.phase import phase
 from components.recursion.worker import ChainWork
@@ -105,9 +105,12 @@ def prepare_corpus(settings: RecursionSettings, store: Store) -> Phase:
 
 
 def make_chains(
-    settings: RecursionSettings, store: Store, prepared: Phase, models: Models
+    settings: RecursionSettings, store: Store, prepared: Phase, models: Models, computing: Computing
 ) -> tuple[list[BaseWork], list[ChainWork[LanguageFamily]]]:
     """The base models that chains start from (none, one, or one per seed), and a chain for each condition and seed.
+
+    Args:
+        computing: what the workers compute in.
 
     Raises:
         BadInput: model, tokenizer and blocks do not fit each other, or two conditions are one.
@@ -125,10 +128,10 @@ def make_chains(
         weight_decay=train.weight_decay,
         batch_size=train.batch_size,
         keep=train.keep,
-        precision=precision(train.precision),
+        precision=computing.precision(train.precision),
         micro_batch_size=train.micro_batch_size,
     )
-    decoding = Decoding(1, 1.0, precision(settings.generate.precision), settings.generate.batch_size)
+    decoding = Decoding(1, 1.0, computing.precision(settings.generate.precision), settings.generate.batch_size)
     plain = LanguageFamily(
         prepared.place,
         size,
@@ -140,6 +143,7 @@ def make_chains(
         embedder=models.embedder,
         measure_blocks=settings.measure.blocks,
         configuration=models.configuration,
+        arithmetic=computing.arithmetic,
     )
     bases: list[BaseWork] = []
     if (name or settings.base.epochs) and settings.starts != {"scratch"}:

@@ -8,13 +8,14 @@ import pandas as pd
 
 from components import cluster, corpus
 from components.config.settings import RecursionSettings
-from components.families.device import precision
+from components.environment import Precision, cpu
 from components.families.language import architecture
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost, generation_cost, measure_rates
 from components.families.language.family import LanguageFamily
 from components.families.language.memory import largest
 from components.families.memory import Need
+from components.families.precision import Computing
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -83,6 +84,7 @@ def make_plan(
     store: Store,
     prepared: Phase,
     models: Models,
+    computing: Computing,
     capacity: cluster.Capacity | None = None,
 ) -> Plan:
     """Base models, chains and costs.
@@ -94,7 +96,7 @@ def make_plan(
         BadInput: model, tokenizer and blocks do not fit each other, two conditions are one, or not even one chain fits into
             the memory there is.
     """
-    bases, chains = make_chains(settings, store, prepared, models)
+    bases, chains = make_chains(settings, store, prepared, models, computing)
     capacity = capacity or cluster.this_machine()
     workers, need = settings.train.workers, needed(chains, settings.train.workers, capacity)
     side_by_side = min(len(chains), capacity.groups(workers, settings.cluster.concurrent_chains, need))
@@ -147,14 +149,15 @@ def costs(
 ) -> dict[str, list[GenerationCost]]:
     """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
     block, workers = settings.corpus.block_size, settings.train.workers
-    size, data = chains[0].family.size, chains[0].family.corpus
+    first = chains[0].family
+    size, data = first.size, first.corpus
     rates = measure_rates(
         size,
         block,
         settings.generate.num_beams,
         -(-settings.train.batch_size // workers),
-        precision(settings.train.precision),
-        precision(settings.generate.precision),
+        _measured_in(first.recipe.precision, first.arithmetic),
+        _measured_in(first.decoding.precision, first.arithmetic),
     )
     found = {}
     for base in bases:
@@ -187,6 +190,11 @@ def costs(
     return found
 
 
+def _measured_in(precision: str, arithmetic: str) -> Precision:
+    """bf16 where this CPU multiplies it as the workers do; else fp32, since it may be slow here, or not work."""
+    return "bf16" if precision == "bf16" and cpu().bf16 == arithmetic else "fp32"
+
+
 def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     """Chains, blocks, tokens, FLOPs, disk and time, before anything is started."""
     data, block = plan.corpus, settings.corpus.block_size
@@ -194,7 +202,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     total = [cost for costs in plan.costs.values() for cost in costs]
     say(
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
-        f"generations 0-{settings.generations}; OPT with {plan.parameters / 1e6:,.2f} million parameters"
+        f"generations 0-{settings.generations}; OPT with {plan.parameters / 1e6:,.2f} million parameters, {_computed(plan)}"
     )
     of_base = f", {len(data.pretrain):,} for {_bases(plan.bases)}" if plan.bases_to_make else ""
     say(
@@ -251,6 +259,14 @@ def overlap_lines(overlap: Mapping[str, float]) -> list[str]:
 
 def _bases(bases: Sequence[BaseWork]) -> str:
     return "the base model" if bases[0].of_seed is None else "a base model per seed"
+
+
+def _computed(plan: Plan) -> str:
+    """In which precision, and where that is bf16, by which arithmetic."""
+    family = plan.chains[0].family
+    precisions = (family.recipe.precision, family.decoding.precision)
+    arithmetic = f" (bf16 by {family.arithmetic})" if "bf16" in precisions else ""
+    return "fine-tuned in {}, written with in {}".format(*precisions) + arithmetic
 
 
 def _real(regime: Mapping[str, Any]) -> str:

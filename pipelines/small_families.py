@@ -66,6 +66,7 @@ def run_study(
     settings: StudySettings,
     store: Store,
     chains: Sequence[ChainWork[Any]],
+    capacity: cluster.Capacity,
     expected: Expected,
     table: Table,
     draw: Draw,
@@ -80,6 +81,7 @@ def run_study(
     """Record what the store has, compute what it lacks, draw it.
 
     Args:
+        capacity: of the cluster.
         expected: how much work every phase of each chain is, in any unit: the progress goes by it.
         table: the closing table out of the study's tidy numbers (condition, seed, generation, metric, value).
         draw: the figures out of them, into a folder; `captions` their words, by name.
@@ -91,11 +93,10 @@ def run_study(
         deterministic: whether chains keep to deterministic kernels.
 
     Raises:
-        BadInput: MLflow or the cluster cannot be reached.
+        BadInput: MLflow cannot be reached.
         cluster.Failed: a chain did not come to its end; the others are shown.
     """
     family, generations = chains[0].chain.family, settings.generations
-    capacity = cluster.check(settings.cluster, 1, store)
     of_chains = capacity if gpu else capacity.without_gpus()
     side_by_side = min(len(chains), of_chains.groups(1, settings.cluster.concurrent_chains, A_PROCESS))
     say(f"{side_by_side} chains side by side: {of_chains.bound(1, side_by_side, A_PROCESS)}")

@@ -8,13 +8,18 @@ import errno
 import hashlib
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from components import cluster, config, logs, tracking
 from components.config.errors import BadInput
+from components.config.settings import RecursionSettings, StudySettings
+from components.config.small_families import VaeSettings
+from components.environment import cpu, machine
+from components.families.language import kernels
+from components.families.precision import Computing, agreed, unlike
 from components.store import DamagedPhase, Heartbeat, Store, StoreUnavailable
 from components.terminal import Snapshot, say
 
@@ -56,6 +61,38 @@ def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[st
     except KeyboardInterrupt:
         print("Stopped. The same command continues from what was finished.", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def ask_workers(
+    settings: StudySettings, store: Store, determining: Mapping[str, Any] | None = None
+) -> tuple[Computing, cluster.Capacity]:
+    """Ask the machines that will run the workers whether they can, and what they compute in; say so if they are unlike.
+
+    Args:
+        determining: the settings that make a study or a sweep what it is; the study's own if not given.
+
+    Returns:
+        What the study computes in, and what the cluster has.
+
+    Raises:
+        BadInput: a machine cannot serve, or they cannot compute one study together.
+    """
+    match settings:
+        case RecursionSettings():
+            wanted = {"train.precision": settings.train.precision, "generate.precision": settings.generate.precision}
+            capacity, machines = cluster.check(
+                settings.cluster, settings.train.workers, store, kernels.worker, gpu=True
+            )
+        case VaeSettings():
+            wanted = {"train.precision": settings.train.precision}
+            capacity, machines = cluster.check(settings.cluster, 1, store, machine, gpu=True)
+        case _:  # a family in memory computes in NumPy
+            wanted = {}
+            capacity, machines = cluster.check(settings.cluster, 1, store, cpu)
+    if mixed := unlike(machines):
+        say(mixed)
+    given = settings.model_dump(mode="json") if determining is None else determining
+    return agreed(store, given, wanted, machines, keep=not settings.dry_run), capacity
 
 
 @contextmanager

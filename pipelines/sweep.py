@@ -27,7 +27,7 @@ from components.sweep import answers, books, objectives, space
 from components.terminal import Snapshot, SweepProgress, print_table, say
 from pipelines.outbox import Outbox
 from pipelines.recursion_plan import base_crew
-from pipelines.study import PROJECT, closing, run_command, told
+from pipelines.study import PROJECT, ask_workers, closing, run_command, told
 from pipelines.sweep_families import Runs, runs_of
 from pipelines.sweep_plan import check_chains, check_given, check_objectives, expected_cost, print_plan, trials_in_all
 from pipelines.sweep_trials import Trials, books_folder
@@ -52,9 +52,9 @@ def sweep(arguments: Sequence[str]) -> None:
     store = Store.open(study.store.path, study.store.cache)
     folder = store.pull(books_folder(chosen))
     begun = books.begun(folder, chosen.determining)
-    runs = runs_of(chosen, store)
+    computing, capacity = ask_workers(study, store, chosen.determining)
+    runs = runs_of(chosen, store, computing)
     corners = check_chains(chosen, searched, runs)
-    capacity = cluster.check(study.cluster, max(runs.workers, 1), store)
     side_by_side = runs.side_by_side(corners, capacity, study.cluster.concurrent_chains)
     tracker = tracking.connect(study.tracking, "sweep", PROJECT)
     left = max(most - len(begun), 0) + begun.count("running")
@@ -174,6 +174,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
             note=note,
             run=replace(here, status=status),
             runs=runs,
+            processors=trials.processors(),
         )
         tracking.close_study(
             run,

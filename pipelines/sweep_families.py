@@ -14,6 +14,7 @@ from components.config.sweep import TRIAL, Sweep
 from components.families.language.base import BaseWork
 from components.families.language.cost import GenerationCost
 from components.families.memory import Need
+from components.families.precision import Computing
 from components.families.vae import images
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -66,8 +67,8 @@ class Runs:
         return self.fitting(capacity).groups(max(self.workers, 1), most, self.needed(chains, capacity))
 
 
-def runs_of(sweep: Sweep, store: Store) -> Runs:
-    """Prepare the real data and what else trials share.
+def runs_of(sweep: Sweep, store: Store, computing: Computing) -> Runs:
+    """Prepare the real data and what else trials share, by workers that compute so.
 
     Raises:
         BadInput: something about the study's settings, or what they name, cannot work.
@@ -81,12 +82,12 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
             for start in _starts(sweep):  # the same base models serve every start but scratch, which has none
                 conditions = sweep.with_conditions({TRIAL: {"start": start}})
                 assert isinstance(conditions, RecursionSettings)
-                found, made = make_chains(conditions, store, prepared, models)
+                found, made = make_chains(conditions, store, prepared, models, computing)
                 bases = bases or found
 
             def language(settings: StudySettings) -> list[ChainWork[Any]]:
                 assert isinstance(settings, RecursionSettings)
-                return list(make_chains(settings, store, prepared, models)[1])
+                return list(make_chains(settings, store, prepared, models, computing)[1])
 
             return Runs(
                 language,
@@ -105,7 +106,7 @@ def runs_of(sweep: Sweep, store: Store) -> Runs:
         case VaeSettings():
             real = images.prepare(study.data, store)
             return Runs(
-                _small(store, lambda settings, name: vae.family_of(settings, name, real), vae.of_seed),
+                _small(store, lambda settings, name: vae.family_of(settings, name, real, computing), vae.of_seed),
                 takes_gpu=True,
                 deterministic=study.train.deterministic,
                 artifacts=vae.samples,

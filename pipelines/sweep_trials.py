@@ -20,6 +20,7 @@ from components.config.sweep import Sweep
 from components.figures.sweep import FittedCurve, SweepFigures
 from components.measures.risk import RISKS
 from components.recursion.loop import stored_generations
+from components.recursion.machines import processors_of
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
@@ -58,6 +59,7 @@ class Trials:
     _full: bool = False
     _families: dict[str, Any] = field(default_factory=dict)
     _recorded: set[tuple[str, str, int]] = field(default_factory=set)
+    _computed: dict[tuple[str, int], Generation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.space = space.parse(self.sweep.settings.search)
@@ -217,6 +219,10 @@ class Trials:
         """generations.parquet (`tables.paths`)."""
         return tables.paths(self.books, self.measure)
 
+    def processors(self) -> list[str]:
+        """The kinds of processor that the trials were computed on."""
+        return processors_of(self._computed.values(), self.store)
+
     def front(self) -> list[int]:
         """Trials that no other beats in every objective."""
         return self.books.front()
@@ -260,6 +266,7 @@ class Trials:
     def _record(self, trial: str, generations: list[Generation]) -> None:
         new = [one for one in generations if (trial, one.chain.identity, one.index) not in self._recorded]
         self._recorded |= {(trial, one.chain.identity, one.index) for one in new}
+        self._computed |= {(one.chain.identity, one.index if one.directories else 0): one for one in new}
         new.sort(key=lambda one: one.chain.seed)  # together what is of one chain
         last = self.sweep.study.generations
         record(self.outbox, lambda: self._studies[trial], self.store, new, last, self._artifacts)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from components import config
 from components.config.small_families import VaeSettings
-from components.families.device import precision
+from components.families.precision import Computing
 from components.families.vae import images
 from components.families.vae import model as vae
 from components.families.vae.family import VaeFamily
@@ -30,7 +30,7 @@ from components.store import Phase, Store
 from pipelines.drawn import drawn_images
 from pipelines.scores import TIDY, losses_on_test, read_scores, under_generation_0
 from pipelines.small_families import Expected, make_chains, print_plan, run_study
-from pipelines.study import run_command
+from pipelines.study import ask_workers, run_command
 
 SAMPLING, MEASURING = 0.5, 1.0
 """Epochs of work, about."""
@@ -45,8 +45,9 @@ def autoencoders(arguments: Sequence[str]) -> None:
     """
     settings = config.load(VaeSettings, arguments)
     store = Store.open(settings.store.path, settings.store.cache)
+    computing, capacity = ask_workers(settings, store)
     real = images.prepare(settings.data, store)
-    families = {name: family_of(settings, name, real) for name in settings.conditions}
+    families = {name: family_of(settings, name, real, computing) for name in settings.conditions}
     chains = make_chains(settings, store, settings.conditions, families, of_seed)
     print_plan(chains, _plan(settings, chains, real))
     if settings.dry_run:
@@ -57,6 +58,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         settings,
         store,
         chains,
+        capacity,
         _expected(chains),
         figures.closing_table,
         draw,
@@ -70,11 +72,12 @@ def autoencoders(arguments: Sequence[str]) -> None:
     )
 
 
-def family_of(settings: VaeSettings, name: str, real: Phase) -> VaeFamily:
-    """A condition's family, on these images."""
+def family_of(settings: VaeSettings, name: str, real: Phase, computing: Computing) -> VaeFamily:
+    """A condition's family, on these images, by workers that compute so."""
     train, condition = settings.train, settings.conditions[name]
-    recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision(train.precision))
-    return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh)
+    precision = computing.precision(train.precision)
+    recipe = Recipe(train.epochs, train.batch_size, train.learning_rate, train.weight_decay, precision)
+    return VaeFamily(real.place, settings.latents, recipe, condition.sampling, condition.fresh, computing.arithmetic)
 
 
 def of_seed(family: VaeFamily, seed: int) -> VaeFamily:

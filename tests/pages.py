@@ -99,6 +99,7 @@ def contents(folder: Path, title: str = "Recursion: preset laptop") -> Contents:
         runs=lineage(),
         machine="2 cores of a processor, 24 GiB of memory, no GPU",
         versions={"Python": "3.11.7", "torch": "2.13.0"},
+        processors=["AMD EPYC (avx2)"],
     )
 
 
@@ -126,6 +127,7 @@ def hostile_study(study: Contents, texts: list[str]) -> Contents:
         run=replace(RUN, name=everything, experiment=everything, commit=everything),
         runs=runs,
         machine=everything,
+        processors=texts,
         versions={everything: everything},
         gaps=texts,
     )

@@ -24,6 +24,7 @@ from components.config.small_families import DiscreteSettings, GaussianSettings,
 from components.config.sweep import SweepSettings
 from components.families.language import architecture
 from components.families.language import model as opt
+from components.families.precision import Computing
 from components.families.vae import images
 from components.recursion.worker import ChainWork
 from components.store import Store
@@ -255,8 +256,9 @@ class Recursion(Kind):
         yield (key := json.dumps(inputs, sort_keys=True))
         if key not in self._prepared:
             self._prepared[key] = prepare_corpus(settings, self.store)
-        base, chains = make_chains(settings, self.store, self._prepared[key], models)
-        yield base and base.identity
+        computing = Computing("fp32", "")
+        bases, chains = make_chains(settings, self.store, self._prepared[key], models, computing)
+        yield [base.identity for base in bases]
         yield _chains(settings, chains)
 
     def _text(self, name: str, content: bytes) -> Path:
@@ -330,7 +332,7 @@ def _families(family_of: Callable[[Any, str], Any]) -> Callable[[Any, Store], Ma
 
 def _of_images(settings: VaeSettings, store: Store) -> Mapping[str, Any]:
     real = images.prepare(settings.data, store)
-    return {name: vae.family_of(settings, name, real) for name in settings.conditions}
+    return {name: vae.family_of(settings, name, real, Computing("fp32", "")) for name in settings.conditions}
 
 
 SAMPLED = OF_A_REGIME | {"conditions.one.sample_size": "33", "conditions.one.chains": "55"}

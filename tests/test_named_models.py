@@ -18,6 +18,7 @@ from components.families.language import model as opt
 from components.families.language.base import BaseWork
 from components.families.language.cost import measure_rates
 from components.families.language.embedding import look_at
+from components.families.precision import Computing
 from components.recursion.family import GuardFailure
 from components.recursion.loop import run_chain
 from components.recursion.peers import Peers
@@ -64,7 +65,7 @@ def named(store: Store, tmp_path: Path) -> list[str]:
 
 def plan(store: Store, *arguments: str) -> Plan:
     settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
-    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings))
+    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings), Computing("fp32", ""))
 
 
 def base_of(store: Store, arguments: list[str]) -> BaseWork:
@@ -163,17 +164,18 @@ def test_no_base_model_is_made_where_no_generation_starts_from_one(
     store: Store, named: list[str], arguments: list[str]
 ) -> None:
     given = [*named, *arguments] if arguments else []
-    assert plan(store, *given).base is not None
-    assert plan(store, *given, "--train.start", "scratch").base is None
+    assert plan(store, *given).bases
+    assert plan(store, *given, "--train.start", "scratch").bases == []
     mixed = plan(store, *given, "--train.start", "scratch", "--conditions.mine.start", "previous")
-    assert mixed.base is not None
+    (base,) = mixed.bases
     bases = {work.chain.condition: work.chain.settings["base"] for work in mixed.chains}
-    assert bases == {"no-real-data": None, "mine": mixed.base.identity}
+    assert bases == {"no-real-data": None, "mine": base.identity}
 
 
 def test_a_sweep_makes_the_base_model_that_any_of_its_trials_starts_from(store: Store) -> None:
     def base(*arguments: str) -> BaseWork | None:
-        return runs_of(sweeps.load(["--preset", "smoke", *arguments]), store).base
+        chosen = sweeps.load(["--preset", "smoke", *arguments])
+        return next(iter(runs_of(chosen, store, Computing("fp32", "")).bases), None)
 
     assert base() is not None
     assert base("--condition.start", "scratch") is None

@@ -11,6 +11,7 @@ from components.config.settings import CorpusSettings, RecursionSettings
 from components.corpus.overlap import GRAM, overlap
 from components.corpus.sources import read_texts
 from components.corpus.tokenizer import train_tokenizer
+from components.families.precision import Computing
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import make_plan, overlap_lines, print_plan
@@ -104,7 +105,9 @@ def test_wikitext_2_is_clean(tmp_path: Path):
 def said(folder: Path, store: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     arguments = ["--preset", "smoke", "--corpus.path", str(folder), "--base.epochs", "0", *more]
     settings, opened = config.load(RecursionSettings, arguments), Store.open(str(store))
-    planned = make_plan(settings, opened, prepare_corpus(settings, opened), check_settings(settings))
+    planned = make_plan(
+        settings, opened, prepare_corpus(settings, opened), check_settings(settings), Computing("fp32", "")
+    )
     capsys.readouterr()
     print_plan(settings, planned)
     return " ".join(capsys.readouterr().out.split())

@@ -14,6 +14,7 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE
 from components.families.language.cost import Rates, measure_rates
+from components.families.precision import Computing
 from components.regimes import Regime
 from components.store import Store
 from pipelines.recursion_chains import check_settings, prepare_corpus
@@ -36,7 +37,9 @@ def _rates_are_measured_once() -> Iterator[None]:
 
 def plan(store: Store, *arguments: str, capacity: Capacity | None = None) -> Plan:
     settings = config.load(RecursionSettings, ["--preset", "smoke", *arguments])
-    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings), capacity)
+    computing = Computing("fp32", "")
+    models = check_settings(settings)
+    return make_plan(settings, store, prepare_corpus(settings, store), models, computing, capacity)
 
 
 CONDITION = "--conditions.mine."

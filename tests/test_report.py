@@ -237,11 +237,21 @@ def test_every_part_of_a_study_is_on_the_page(parsed: Parsed):
     text = " ".join(parsed.text.split())
     for said in (
         "mlflow run . -e recursion --env-manager local -P preset=smoke -P generations=3 -P seeds=2 -P conditions.keep-10-percent.real_fraction=0.1",
-        "2026-11-26 10:13 UTC", "f4acfe61d8b4", "2 cores of a processor, 24 GiB of memory, no GPU", "Python 3.11.7, torch 2.13.0",
+        "2026-11-26 10:13 UTC", "f4acfe61d8b4", "2 cores of a processor, 24 GiB of memory, no GPU", "AMD EPYC (avx2)", "Python 3.11.7, torch 2.13.0",
         "Perplexity rises", "Test loss rises", "0.4 (0.3 to 0.5) nats", "A sentence.", "the cat sat on the mat no-real-data",
         "Seeds: 2 of the 5", "Energy: ",
     ):  # fmt: skip
         assert said in text, said
+
+
+def test_a_study_on_more_than_one_kind_of_processor_says_so_and_what_it_means(study: Contents, tmp_path: Path):
+    warning = "conditions may lie on different ones"
+    assert warning not in write_page(tmp_path / "one.html", [study]).read_text("utf-8")
+    mixed = replace(study, processors=["AMD EPYC (avx2)", "Intel Xeon (amx_bf16), bf16 by amx_bf16"])
+    page = write_page(tmp_path / "two.html", [mixed]).read_text("utf-8")
+    assert "AMD EPYC (avx2); Intel Xeon (amx_bf16), bf16 by amx_bf16" in page
+    assert "2 kinds of processor" in page
+    assert warning in page
 
 
 def test_no_path_and_no_address_of_a_machine_is_shown(study: Contents, tmp_path: Path):

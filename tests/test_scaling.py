@@ -15,7 +15,7 @@ from benchmarks import projection, scaling, scaling_page
 from benchmarks.simulation import KINDS, Chain, Cluster, Condition, Phase, least_seconds, make_chains, simulate
 from components import config
 from components.config.settings import RecursionSettings
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language import architecture, decoder, training
 from components.store import Store
 

@@ -20,6 +20,7 @@ from components.config.small_families import ImagesSettings, VaeSettings
 from components.corpus import blocks
 from components.families.language.base import BASE, BaseWork
 from components.families.language.cost import measure_rates
+from components.families.precision import Computing
 from components.families.vae import images
 from components.scorecard.claims.pairs import alike
 from components.seeds import MOST_SETS, number_of_sets, rows_of_seed
@@ -167,7 +168,7 @@ def settings_of(*arguments: str) -> RecursionSettings:
 
 def plan(store: Store, *arguments: str) -> Plan:
     settings = settings_of(*arguments)
-    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings))
+    return make_plan(settings, store, prepare_corpus(settings, store), check_settings(settings), Computing("fp32", ""))
 
 
 def training(planned: Plan) -> dict[tuple[str, int], str]:
@@ -202,7 +203,7 @@ def test_shared_blocks_give_all_seeds_one_training_set(store: Store):
 
 def test_a_sweeps_seeds_train_on_their_own_blocks(store: Store):
     chosen = sweeps.load(["--preset", "smoke"])
-    chains = runs_of(chosen, store).chains(chosen.with_conditions({"a trial": {}}))
+    chains = runs_of(chosen, store, Computing("fp32", "")).chains(chosen.with_conditions({"a trial": {}}))
     assert [work.chain.seed for work in chains] == [0, 1]
     assert len({work.chain.settings["data"]["training"] for work in chains}) == 2
 
@@ -310,7 +311,7 @@ def test_a_named_model_is_a_base_that_all_seeds_have_in_common(store: Store, mod
 def prepared_images(store: Store, *arguments: str):
     settings = config.load(VaeSettings, ["--preset", "smoke", "--seeds", "2", *arguments])
     real = images.prepare(settings.data, store)
-    families = {name: family_of(settings, name, real) for name in settings.conditions}
+    families = {name: family_of(settings, name, real, Computing("fp32", "")) for name in settings.conditions}
     return make_small_chains(settings, store, settings.conditions, families, of_seed)
 
 

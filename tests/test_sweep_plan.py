@@ -9,6 +9,7 @@ from components.config import sweep as sweeps
 from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
 from components.families.language.cost import measure_rates
+from components.families.precision import Computing
 from components.store import Store
 from components.sweep import space
 from pipelines.recursion_chains import check_settings, prepare_corpus
@@ -17,6 +18,7 @@ from pipelines.sweep_families import runs_of
 from pipelines.sweep_plan import Cost, expected_cost
 from tests.studies import Place
 
+FP32 = Computing("fp32", "")
 GRID = ("--preset", "smoke", "--sampler", "grid", "--search.real_fraction", "None", "--search.epochs", "choice(1,3)")
 
 
@@ -36,7 +38,7 @@ def cost(store: Store, left: int, *more: str) -> Cost | None:
     chosen = sweeps.load([*GRID, *more])
     searched = space.parse(chosen.settings.search)
     points = space.grid(searched, chosen.settings.search, chosen.given)
-    return expected_cost(chosen, runs_of(chosen, store), searched, points, left)
+    return expected_cost(chosen, runs_of(chosen, store, FP32), searched, points, left)
 
 
 def test_a_grids_trials_cost_what_a_study_of_the_same_conditions_costs(store):
@@ -46,7 +48,7 @@ def test_a_grids_trials_cost_what_a_study_of_the_same_conditions_costs(store):
         "conditions": {f"epochs-{epochs}": sweep.given | {"epochs": epochs} for epochs in (1, 3)},
     }
     study = RecursionSettings(**settings)
-    plan = make_plan(study, store, prepare_corpus(study, store), check_settings(study))
+    plan = make_plan(study, store, prepare_corpus(study, store), check_settings(study), FP32)
     chains = sum(cost.bytes for work in plan.chains for cost in plan.costs[work.chain.identity])
     seconds = sum(sum(cost.seconds.values()) for work in plan.chains for cost in plan.costs[work.chain.identity])
     expected = cost(store, 2)

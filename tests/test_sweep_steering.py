@@ -16,6 +16,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from components.config import sweep as settings
+from components.families.precision import Computing
 from components.measures.risk import RISKS
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
@@ -47,7 +48,7 @@ def place(prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     chosen, store = settings.load(place.arguments(*GRID)), Store.open(str(place.store))
-    runs = runs_of(chosen, store)
+    runs = runs_of(chosen, store, Computing("fp32", ""))
     for fraction in FRACTIONS:
         for one in runs.chains(chosen.with_conditions({"chain": {"real_fraction": fraction}})):
             list(run_chain(one.chain, one.family, store, one.generations))

@@ -1,6 +1,6 @@
-"""Two workers of a group give what one gives: a generation through the loop, and training under every engine.
+"""Two or three workers of a group give what one gives: a generation through the loop, and training under every engine.
 
-The two are processes joined by gloo, as Ray Train joins them; no cluster is needed for that.
+They are processes joined by gloo, as Ray Train joins them; no cluster is needed for that.
 """
 
 import json
@@ -33,6 +33,8 @@ from tests.journal import computed
 BLOCKS, LENGTH = 41, 12  # in batches of 16: the last one is 9, of which one worker gets five and the other four
 RECIPE = Recipe(2, 5e-3, 1e-6, 0.1, 16, "best", micro_batch_size=3)
 ENGINES = {"torch": 0, "zero0": 0, "zero1": 1, "zero2": 2, "zero3": 3}
+DROPPING = {"dropout": 0.1, "attention_dropout": 0.1, "layerdrop": 0.25}
+RATES = {"": {}, " with dropout": DROPPING}
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +57,26 @@ def generation(family: LanguageFamily, folder: Path, peers: Peers) -> Generation
     return first
 
 
-def train(family: LanguageFamily, engine: str, out: Path, peers: Peers) -> None:
+def train(family: LanguageFamily, engine: str, rates: str, out: Path, peers: Peers) -> None:
     name = "torch" if engine == "torch" else "deepspeed"
     under = replace(family, engine=name, zero_stage=ENGINES[engine])
-    model = architecture.create(family.size, seed=0)
+    model = architecture.create(replace(family.size, **RATES[rates]), seed=0)
+    out.mkdir(exist_ok=True)
     metrics = under.train(model, family.corpus.train, RECIPE, 0, out, peers, lambda *_: None)
     if peers.leads:
         (out / "metrics.json").write_text(json.dumps(metrics))
 
 
-def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
-    """One of the two workers. DeepSpeed names its shared memory by the address and port that Ray Train would set."""
+def serve(rank: int, family: LanguageFamily, folder: Path, workers: int) -> None:
+    """One of the workers. DeepSpeed names its shared memory by the address and port that Ray Train would set."""
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(os.getppid())}
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
-    peers = Peers(rank, 2)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=workers)
+    peers = Peers(rank, workers)
     generation(family, folder / "store", peers)
     for engine in ENGINES:
-        (folder / engine).mkdir(exist_ok=True)
-        train(family, engine, folder / engine, peers)
+        for rates in RATES:
+            train(family, engine, rates, folder / f"{engine}{rates}", peers)
     rows = np.arange(rank * 3, 3 + rank * 2)
     if whole := gathered({"rows": rows, "squares": rows**2}, peers):
         np.savez(folder / "whole.npz", **whole)
@@ -84,12 +87,10 @@ def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
     os._exit(0)
 
 
-@pytest.fixture(scope="module")
-def two(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two workers wrote."""
-    folder = tmp_path_factory.mktemp("two")
+def group_of(workers: int, family: LanguageFamily, folder: Path) -> Path:
+    """What so many workers wrote."""
     Store.open(str(folder / "store"))
-    group = multiprocessing.spawn(serve, (family, folder), nprocs=2, join=False)
+    group = multiprocessing.spawn(serve, (family, folder, workers), nprocs=workers, join=False)
     try:
         while not group.join():
             pass
@@ -100,20 +101,37 @@ def two(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
+def two(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return group_of(2, family, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def three(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return group_of(3, family, tmp_path_factory.mktemp("three"))
+
+
+@pytest.fixture(scope="module")
 def one(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one worker wrote."""
     folder = tmp_path_factory.mktemp("one")
-    train(family, "torch", folder, Peers())
+    for rates in RATES:
+        train(family, "torch", rates, folder / rates.strip(), Peers())
     return folder
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("workers", ["two", "three"])
+@pytest.mark.parametrize("rates", RATES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_two_workers_train_as_one_does_up_to_rounding(engine: str, one: Path, two: Path):
+def test_several_workers_train_as_one_does_up_to_rounding(
+    engine: str, rates: str, workers: str, one: Path, request: pytest.FixtureRequest
+):
+    """With dropout, too: its masks are the blocks' own. Three workers have micro-batches without a block in the last batch."""
+    folders = (one / rates.strip(), request.getfixturevalue(workers) / f"{engine}{rates}")
     for table in ("losses", "validation"):
-        expected, found = (pd.read_parquet(folder / f"{table}.parquet") for folder in (one, two / engine))
+        expected, found = (pd.read_parquet(folder / f"{table}.parquet") for folder in folders)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    expected, found = (opt.load(folder / "model").state_dict() for folder in (one, two / engine))
+    expected, found = (opt.load(folder / "model").state_dict() for folder in folders)
     for name, weights in expected.items():
         if "k_proj.bias" not in name:  # no loss depends on it, so its gradients are rounding, which Adam makes large
             torch.testing.assert_close(found[name], weights, rtol=0, atol=1e-4, msg=name)

@@ -15,10 +15,13 @@ import ray
 from joblib import cpu_count
 from ray.exceptions import RayError
 
-from components.cluster.capacity import Capacity, Machine, this_machine
-from components.cluster.preflight import check_nodes
+from components.cluster.capacity import Capacity, this_machine
+from components.cluster.capacity import Machine as Node
+from components.cluster.preflight import Ask, check_nodes
 from components.config.errors import BadInput
 from components.config.settings import ClusterSettings
+from components.environment import Machine
+from components.families.precision import HERE
 from components.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -105,11 +108,20 @@ def clear_dead_sessions() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check(settings: ClusterSettings, workers: int, store: Store) -> Capacity:
+def check(
+    settings: ClusterSettings, workers: int, store: Store, ask: Ask, gpu: bool = False
+) -> tuple[Capacity, dict[str, Machine]]:
     """Refuse, before anything starts, an address where nothing answers, more workers than fit, machines that cannot serve.
 
+    Without an address nothing is started: the workers will be on this machine.
+
+    Args:
+        ask: called on each machine for what it computes with.
+        gpu: whether workers take GPUs if the cluster has any.
+
     Returns:
-        What the cluster has.
+        What the cluster has, and what the machines that can run workers compute with, by name; no machine where the
+        cluster has yet to grow.
 
     Raises:
         BadInput: names `cluster.address`, `train.workers` or `store.path`.
@@ -117,7 +129,7 @@ def check(settings: ClusterSettings, workers: int, store: Store) -> Capacity:
     if settings.address is None:
         capacity = this_machine()
         capacity.groups(workers, settings.concurrent_chains)
-        return capacity
+        return capacity, {HERE: ask()}
     if settings.address != "auto":
         host, _, port = settings.address.rpartition(":")
         if not host or not port.isdigit():
@@ -128,16 +140,15 @@ def check(settings: ClusterSettings, workers: int, store: Store) -> Capacity:
             raise BadInput("cluster.address", settings.address, f"nothing answers there ({error}); {REMEDY}") from None
     with connect(settings) as capacity:
         capacity.groups(workers, settings.concurrent_chains)
-        check_nodes(settings.address, store)
-        return capacity
+        return capacity, check_nodes(settings.address, store, ask, gpu)
 
 
-def _machines() -> Iterator[Machine]:
+def _machines() -> Iterator[Node]:
     """The machines of the cluster that this process has joined; what memory their GPUs have, nobody says."""
     for node in ray.nodes():
         if node["Alive"]:
             has = node["Resources"]
-            yield Machine(int(has.get("CPU", 0)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
+            yield Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)), int(has.get("memory", 0)))
 
 
 def _start(folder: str) -> None:

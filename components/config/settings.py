@@ -125,13 +125,15 @@ class TrainSettings(Section):
     zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
         1, description="what ZeRO partitions among a chain's workers; one worker has nothing to partition"
     )
-    precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
+    precision: Precision = Field("auto", description="auto: bf16 where the workers' machines multiply it, else fp32")
     epochs: Count = 5
     learning_rate: Rate = 2e-5
     final_learning_rate: Annotated[float, Field(ge=0)] = 1e-6
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     batch_size: Count = Field(128, description="blocks an optimiser step, over all workers")
-    micro_batch_size: Count | None = Field(None, description="blocks a worker holds at once (if empty, as many as fit)")
+    micro_batch_size: Count | None = Field(
+        None, description="blocks a worker holds at once; changes rounding only (if empty, as many as fit)"
+    )
     start: Start = Field("pretrained", description="the weights that every generation starts from")
     keep: Keep = Field(
         "best", description="the checkpoint kept: lowest loss on the original validation split, or the last"

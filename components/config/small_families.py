@@ -158,7 +158,7 @@ class VaeTrainSettings(Section):
     batch_size: Count = 256
     learning_rate: Rate = 1e-3
     weight_decay: Annotated[float, Number, Field(ge=0)] = 1e-5
-    precision: Precision = Field("auto", description="bf16 where the machine multiplies it (auto)")
+    precision: Precision = Field("auto", description="auto: bf16 where the workers' machines multiply it, else fp32")
     deterministic: bool = Field(
         False,
         description="on GPUs, deterministic kernels only, so that the same study gives the same bits; slower, and CPUs need it not",

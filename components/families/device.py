@@ -1,32 +1,18 @@
-"""Where a process computes, in which precision it does so fastest, and what it does with memory it has used."""
+"""Where a process computes, and what it does with memory it has used."""
 
 import ctypes
 import os
 import sys
-from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "bf16"]
-
 
 def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def has_bf16() -> bool:
-    """Whether this machine multiplies bf16 in hardware: a GPU that does, or a CPU with AMX or AVX512-BF16."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-
-
-def precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
-    """`fp32` or `bf16`; `auto` is bf16 where the machine multiplies it."""
-    if wanted == "auto":
-        return "bf16" if has_bf16() else "fp32"
-    return wanted
+    """Where a process trains networks. On a GPU fp32 is fp32: cuDNN would take TF32, with 10 bits, for convolutions."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
 
 
 def keep_memory(bytes_kept: int = 2**30) -> None:

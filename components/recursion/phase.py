@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from components.environment import machine
 from components.recursion.family import Progress
 from components.recursion.peers import Peers
 from components.store import Lock, Phase, Store
@@ -61,7 +62,8 @@ def phase(
                 shutil.rmtree(out, ignore_errors=True)  # what a kill leaves there, the next start clears
             raise
         seconds = time.perf_counter() - started
-        finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds) if peers.leads else None)
+        machines = peers.gather(machine())
+        finished = peers.agree(store.finish(kind, inputs, out, metrics, seconds, machines) if machines else None)
         assert finished is not None
         logger.info("%s is done", kind, extra={"seconds": seconds})
         return finished

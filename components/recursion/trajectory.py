@@ -19,10 +19,11 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from components import logs
+from components.environment import cpu
 from components.recursion.family import Arrays, Family, Pool, Step
 from components.recursion.generation import Compute, Finished, Past, Phases, advance
 from components.recursion.records import Chain, Generation
-from components.store import Store
+from components.store import Store, read_manifest
 
 SECONDS_BETWEEN_CHECKPOINTS = 5
 KIND = "trajectory"
@@ -109,6 +110,13 @@ def load(chain: Chain, store: Store) -> Trajectory | None:
     return Trajectory(past, metrics, {index: part(f"model.{index}") for index in shown})
 
 
+def manifest_of(chain: Chain, store: Store) -> Mapping[str, Any] | None:
+    """What the store says of a chain in memory, or None where it has nothing of it."""
+    pointer = store.read_json(_pointer(chain))
+    found = store.find(KIND, pointer) if pointer else None
+    return read_manifest(found.place) if found else None
+
+
 def _save(chain: Chain, store: Store, trajectory: Trajectory) -> None:
     """Put the chain into the store as it stands, then drop what stood there before."""
     past, name = trajectory.past, _pointer(chain)
@@ -122,7 +130,7 @@ def _save(chain: Chain, store: Store, trajectory: Trajectory) -> None:
     started, out = time.perf_counter(), store.begin(KIND)
     save_file(arrays, out / "arrays.safetensors")
     pd.DataFrame(trajectory.metrics).to_parquet(out / "metrics.parquet", index=False)
-    store.finish(KIND, inputs, out, trajectory.metrics[-1], time.perf_counter() - started)
+    store.finish(KIND, inputs, out, trajectory.metrics[-1], time.perf_counter() - started, [cpu()])  # in NumPy
     store.write_json(name, inputs)
     if before and before != inputs:
         store.drop(KIND, before)

@@ -22,7 +22,8 @@ class Contents:
     `settings` may nest. `table` is the closing table as text (`readable`), `note` is said below it, `sentences` above.
     `figures` are the files drawn (`<name>.png`, `<name>.html`), `captions` the words to them by name. `metrics` are tidy
     (condition, seed, generation, metric, value). `runs` are the generations in MLflow (`tracking.lineage`), `run` the study's
-    own. `machine`, `versions` and `energy` (why it was not measured): of the machine where it was started.
+    own. `machine`, `versions` and `energy` (why it was not measured): of the machine where it was started. `processors`:
+    the kinds that its phases were computed on (`recursion.machines`).
     """
 
     title: str
@@ -41,6 +42,7 @@ class Contents:
     machine: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     energy: str = ""
+    processors: Sequence[str] = ()
     gaps: Sequence[str] = ()
 
     def said(self) -> str:
@@ -54,6 +56,7 @@ class Contents:
             "machine": self.machine,
             "versions": dict(self.versions),
             "energy": self.energy,
+            "processors": list(self.processors),
             "samples": [asdict(sample) | {"perplexity": _finite(sample.perplexity)} for sample in self.samples],
         }
         return json.dumps(known, ensure_ascii=False, indent=1, allow_nan=False)

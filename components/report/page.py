@@ -50,6 +50,7 @@ def write_report(
     metrics: pd.DataFrame | None = None,
     run: StudyRun | None = None,
     runs: pd.DataFrame | None = None,
+    processors: Sequence[str] = (),
 ) -> Path:
     """Write the page of a study that ends on this machine to `path`; return it.
 
@@ -57,7 +58,7 @@ def write_report(
     """
     contents = Contents(
         title, settings, table, figures, captions, samples, sentences, note, scorecard, profile, metrics, run, runs,
-        machine(), versions(), energy(),
+        machine(), versions(), energy(), processors,
     )  # fmt: skip
     path.with_suffix(".json").write_text(contents.said(), encoding="utf-8")
     return write_page(path, [contents])
@@ -109,6 +110,7 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "machine": study.machine,
         "versions": study.versions,
         "energy": study.energy,
+        "processors": study.processors,
         "clustered": bool((study.settings.get("cluster") or {}).get("address")),
         "gaps": [*([STATES[run.status]] if run and run.status in STATES else []), *study.gaps],
         "verdicts": scorecard_rows(study.scorecard),

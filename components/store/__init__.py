@@ -3,6 +3,7 @@
     <root>/<kind>/<identity>/   the phase's files and `manifest.json`
     <root>/chains/<identity>/   one small file a generation that points to its phases
     <root>/progress/            what each study says of itself while it runs (`heartbeat`)
+    <root>/precision/           which precision each study was begun in (`families.precision`)
     <root>/journal.jsonl        one line for every phase that was computed, and when
     <root>/unfinished/          work in progress; a crash leaves it here, never among the finished
 

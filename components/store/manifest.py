@@ -4,12 +4,14 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from components.environment import Machine, environment
 
 MANIFEST = "manifest.json"
 
@@ -20,9 +22,18 @@ def identity(kind: str, inputs: Mapping[str, Any]) -> str:
 
 
 def write_manifest(
-    directory: Path, kind: str, inputs: Mapping[str, Any], metrics: Mapping[str, float], seconds: float
+    directory: Path,
+    kind: str,
+    inputs: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    seconds: float,
+    machines: Sequence[Machine] = (),
 ) -> dict[str, Any]:
-    """Describe the files in `directory`; they and the manifest have reached the disk when this returns."""
+    """Describe the files in `directory`; they and the manifest have reached the disk when this returns.
+
+    Args:
+        machines: what the workers computed with; this process's if not given.
+    """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     manifest = {
         "kind": kind,
@@ -34,6 +45,7 @@ def write_manifest(
         },
         "metrics": dict(metrics),
         "seconds": seconds,
+        "environment": environment(machines),
         "created": datetime.now(UTC).isoformat(),
     }
     manifest["sha256"] = _digest_of(manifest)
@@ -44,7 +56,9 @@ def write_manifest(
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a finished phase: kind, identity, inputs, files, metrics, seconds, created, sha256.
+    """The manifest of a finished phase: kind, identity, inputs, files, metrics, seconds, environment, created, sha256.
+
+    An older one has no `environment`.
 
     Raises:
         ValueError: it is not as it was written.

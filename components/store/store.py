@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from components.config.errors import BadInput
+from components.environment import Machine
 from components.store.bucket import Bucket, DamagedPhase, StoreUnavailable
 from components.store.lease import SECONDS_TO_LIVE, Lease
 from components.store.manifest import MANIFEST, damaged, digest, flush, identity, read_manifest, to_json, write_manifest
@@ -206,13 +207,19 @@ class Store:
         return directory
 
     def finish(
-        self, kind: str, inputs: Mapping[str, Any], unfinished: Path, metrics: Mapping[str, float], seconds: float
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        unfinished: Path,
+        metrics: Mapping[str, float],
+        seconds: float,
+        machines: Sequence[Machine] = (),
     ) -> Phase:
-        """Put a phase under its identity, atomically, with a manifest of its files, inputs and numbers.
+        """Put a phase under its identity, atomically, with a manifest of its files, inputs, numbers and machines.
 
         Where the same phase stands there already, whole, that one is returned, with its own numbers.
         """
-        manifest = write_manifest(unfinished, kind, inputs, metrics, seconds)
+        manifest = write_manifest(unfinished, kind, inputs, metrics, seconds, machines)
         directory = self.root / kind / manifest["identity"]
         directory.parent.mkdir(exist_ok=True)
         if directory.exists() and (self.bucket or not (directory / MANIFEST).exists()):

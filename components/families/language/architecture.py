@@ -7,10 +7,16 @@ from typing import Any
 import torch
 from transformers import OPTConfig, OPTForCausalLM
 
+RARE = ("attention_dropout", "layerdrop")
+"""Rates that OPT's published models do not use."""
+
 
 @dataclass(frozen=True)
 class ModelSize:
-    """An OPT's size; `positions` is the longest sequence in tokens, `vocabulary_size` the rows of the embedding."""
+    """An OPT's size; `positions` is the longest sequence in tokens, `vocabulary_size` the rows of the embedding.
+
+    `dropout`, `attention_dropout` and `layerdrop` are rates while it is trained.
+    """
 
     vocabulary_size: int
     hidden_size: int
@@ -21,6 +27,13 @@ class ModelSize:
     dropout: float
     separator: int = 2
     """The id of `</s>`, which stands before every line and which no synthetic block may hold."""
+    attention_dropout: float = 0.0
+    layerdrop: float = 0.0
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What determines a fit; attention dropout and layer drop only where there are any."""
+        return {name: value for name, value in vars(self).items() if value or name not in RARE}
 
 
 def size_of(config: OPTConfig) -> ModelSize:
@@ -34,6 +47,8 @@ def size_of(config: OPTConfig) -> ModelSize:
         positions=config.max_position_embeddings,
         dropout=config.dropout,
         separator=config.eos_token_id,
+        attention_dropout=config.attention_dropout,
+        layerdrop=config.layerdrop,
     )
 
 
@@ -73,6 +88,8 @@ def _as_opt_125m(size: ModelSize) -> OPTConfig:
         ffn_dim=size.ffn_size,
         max_position_embeddings=size.positions,
         dropout=size.dropout,
+        attention_dropout=size.attention_dropout,
+        layerdrop=size.layerdrop,
         do_layer_norm_before=True,
         pad_token_id=1,
         bos_token_id=size.separator,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from components.families.device import Precision
+from components.environment import Precision
 from components.families.language import architecture
 from components.families.language.beam_search import generate_blocks
 from components.families.language.perplexity import token_losses

@@ -22,7 +22,7 @@ from transformers import OPTForCausalLM
 
 from components.families.language import kernels
 from components.families.language.objective import Objective
-from components.families.language.training import Batches, Recipe
+from components.families.language.training import Batches, Recipe, whole_gradients
 
 
 class DeepSpeedEngine:
@@ -72,8 +72,13 @@ class DeepSpeedEngine:
         self.objective.backward(loss)
 
     def step(self) -> bool:
+        if self._zero_stage == 0 and self.objective.is_gradient_accumulation_boundary():
+            whole_gradients(self.scored)
         self.objective.step()
-        return bool(self.objective.was_step_applied())
+        applied = bool(self.objective.was_step_applied())
+        if applied and self._zero_stage == 3:  # a layer that is dropped in the next step would keep this one's gradient
+            self.objective.optimizer.grad_partitions_flat_buffer.zero_()
+        return applied
 
     def state(self) -> dict[str, Tensor]:
         if self._zero_stage == 3:

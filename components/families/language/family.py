@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, OPTForCausalLM
 
 from components import corpus
 from components.families.device import device
-from components.families.language import architecture
+from components.families.language import architecture, kernels
 from components.families.language import model as opt
 from components.families.language.decoder import prompts_at_once
 from components.families.language.decoding import Decoding, write_blocks
@@ -51,6 +51,7 @@ from components.families.language.perplexity import Predictions, sequence_losses
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
 from components.families.memory import Need
+from components.families.precision import check_worker
 from components.recursion.family import CHOSEN, Diverged, GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
@@ -74,10 +75,11 @@ class LanguageFamily:
 
     `seed`: whose blocks of the corpus's pool are the real training blocks.
 
-    `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` changes rounding only, and so is no part of a
-    result's identity; nor is the size of a micro-batch, but where there is dropout, whose masks go by it. (The engine is a
-    part: it is what `train.engine` compares.) `sample_size` and `growth`: generation i, but for the first, is trained on
-    sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
+    `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` and the size of a micro-batch change rounding
+    only, and so are no part of a result's identity. (The engine is a part: it is what `train.engine` compares.)
+    `arithmetic` is what the study's workers multiply bf16 with (`environment.Machine.bf16`). It is a part where bf16 is
+    used, and a worker that multiplies otherwise refuses. `sample_size` and `growth`: generation i, but for the first, is
+    trained on sample_size (i + 1)^growth blocks; on as many as there are real ones if not given.
 
     `measure_blocks` is the setting `measure.blocks`: text is measured over at most so many blocks.
     `configuration` is config.json of the named model whose architecture a fit from random weights builds; an OPT of
@@ -98,6 +100,7 @@ class LanguageFamily:
     measure_blocks: int = 256
     seed: int = 0
     configuration: Mapping[str, Any] | None = field(default=None, hash=False)
+    arithmetic: str = field(default_factory=lambda: kernels.worker().bf16)
 
     name = "language"
     in_memory = False
@@ -113,9 +116,7 @@ class LanguageFamily:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        recipe = vars(self.recipe).copy()
-        if not self.size.dropout:
-            del recipe["micro_batch_size"]
+        recipe = {name: value for name, value in vars(self.recipe).items() if name != "micro_batch_size"}
         sized = {"sample_size": self.sample_size, "growth": self.growth} if self.sample_size or self.growth else {}
         chosen = {"selection": selection} if (selection := self.selection.settings) else {}
         embedded = {"mauve": self.embedder.digest} if self.embedder else {}
@@ -123,12 +124,21 @@ class LanguageFamily:
         scratch = self.configuration is not None and self.pretrained is None
         built = {"configuration": dict(self.configuration or {})} if scratch else {}
         of_phase = {
-            "fit": {**recipe, "engine": self.engine, "size": vars(self.size), **built},
-            "sample": {**self.decoding.settings, **chosen, **sized},
+            "fit": {
+                **recipe,
+                **self._arithmetic(self.recipe.precision),
+                "engine": self.engine,
+                "size": self.size.settings,
+                **built,
+            },
+            "sample": {**self.decoding.settings, **self._arithmetic(self.decoding.precision), **chosen, **sized},
             "measure": {"blocks": self.measured, "heldout": self.corpus.digests["heldout"], **embedded},
         }
         found: dict[str, Any] = {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
         return found | ({"compose": {**sized, **reserve}} if sized or reserve else {})
+
+    def _arithmetic(self, precision: str) -> dict[str, str]:
+        return {"arithmetic": self.arithmetic} if precision == "bf16" else {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "corpus"}  # each worker reads its own
@@ -247,7 +257,12 @@ class LanguageFamily:
         progress: Progress,
         start_loss: float | None = None,
     ) -> dict[str, float]:
-        """Train any model by any recipe on the engine of this family; every rank calls it, and `fit` and the base model do."""
+        """Train any model by any recipe on the engine of this family; every rank calls it, and `fit` and the base model do.
+
+        Raises:
+            GuardFailure: as `fit`; or this worker multiplies bf16 otherwise than the study's identity says.
+        """
+        check_worker(recipe.precision, self.arithmetic, kernels.worker())
         return train_model(
             model, training, self.corpus, recipe, self.engine, self.zero_stage, seed, out, peers, progress, start_loss
         )
@@ -263,6 +278,7 @@ class LanguageFamily:
             GuardFailure: a block of another length, a separator in it, a missing block, or blocks that the decoder
                 asked for would not have written.
         """
+        check_worker(self.decoding.precision, self.arithmetic, kernels.worker())
         peers, random = step.peers, np.random.default_rng(step.random)
         edits = self.decoding.edit is not None
         before = self._training(origin.composed, origin.pool) if edits else self.real()

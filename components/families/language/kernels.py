@@ -13,12 +13,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from components import environment
 
 SOURCE = Path(__file__).with_name("native") / "kernels.cpp"
 COMPILER = os.environ.get("CXX", "c++")
@@ -164,6 +167,7 @@ def library() -> ctypes.CDLL | None:
     identity = hashlib.sha256(b"\n".join([*sources, " ".join([COMPILER, *FLAGS, processor()]).encode()])).hexdigest()
     folder = cache_folder()
     path = folder / f"kernels-{identity[:16]}.so"
+    environment.note("kernels", "compiled")
     try:
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +177,7 @@ def library() -> ctypes.CDLL | None:
                 built.replace(path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.CalledProcessError) as error:
+        environment.note("kernels", "not compiled")
         reason = getattr(error, "stderr", None) or str(error)
         logging.getLogger(__name__).warning("beam search without its compiled kernels, so slower: %s", reason.strip())
         return None
@@ -194,6 +199,14 @@ def _function(name: str, dtype: torch.dtype) -> Callable[..., None]:
     function = getattr(library(), f"{name}_{TYPES[dtype]}")
     function.argtypes, function.restype = SIGNATURES[name], None
     return function
+
+
+def worker() -> environment.Machine:
+    """What this process computes language models with; bf16 rounds otherwise where the kernels are not compiled."""
+    found = environment.machine()
+    if environment.gpu() or library():
+        return found
+    return replace(found, bf16=f"{found.bf16}_without_kernels")
 
 
 def cache_folder() -> Path:

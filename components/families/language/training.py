@@ -3,7 +3,8 @@
 AdamW, cosine annealing per epoch, no warm-up, no clipping; after every epoch the loss on the original validation split
 decides which weights are kept. The loop is the same for both engines: plain torch here, DeepSpeed in
 `deepspeed_engine.py`. An engine gets losses whose mean over all workers and micro-batches is the mean over the tokens of
-the whole batch, so that the number of workers and the size of a micro-batch change nothing but rounding.
+the whole batch, and dropout's masks are each block's own (`dropout.py`), so that the number of workers and the size of a
+micro-batch change nothing but rounding.
 """
 
 import math
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from transformers import OPTForCausalLM
 
 from components.families.language.architecture import ModelSize
+from components.families.language.dropout import BlockDropout
 from components.families.language.memory import block_memory, needed_to_train
 from components.families.language.objective import Objective
 from components.families.memory import planned_memory
@@ -152,8 +154,8 @@ def fine_tune(
     Raises:
         FloatingPointError: a loss, in training or on the validation split, that is not finite; on every rank.
         ArithmeticError: the optimiser skipped a step.
+        GuardFailure: the model draws random numbers that are no dropout.
     """
-    torch.manual_seed(seed * 1024 + rank)
     order = np.random.default_rng(seed)
     batches = Batches.cut(recipe, len(training), workers)
     steps = recipe.epochs * math.ceil(len(training) / batches.batch)
@@ -168,7 +170,8 @@ def fine_tune(
         updates = 0
         micro_batches = batches.rows(order.permutation(len(training)), rank)
         for number, (rows, weight) in enumerate(micro_batches, start=1):
-            loss = _summed_loss(engine, training[rows], recipe.precision) * weight
+            masks = BlockDropout(seed, len(losses), rows if len(rows) else np.zeros(1, int), engine.device)
+            loss = _summed_loss(engine, training[rows], recipe.precision, masks) * weight
             engine.backward(loss)
             total += loss.detach() / (batches.accumulation * workers)
             updates += engine.step()
@@ -190,11 +193,11 @@ def fine_tune(
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
 
 
-def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str) -> Tensor:
+def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str, masks: BlockDropout) -> Tensor:
     """Sum over blocks of each block's mean loss a predicted token (63 of 64); an empty batch gives a zero with a gradient."""
     rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
     ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
-    with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"), masks:
         loss: Tensor = engine.objective(ids)
     return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
 
@@ -211,6 +214,14 @@ def _distance(start: dict[str, Tensor], end: dict[str, Tensor]) -> float:
     way = sum(float((end[name].double() - start[name].double()).square().sum()) for name in start)
     length = sum(float(weight.double().square().sum()) for weight in start.values())
     return math.sqrt(way / length) if length else 0.0
+
+
+def whole_gradients(model: nn.Module) -> list[Tensor]:
+    """Every parameter's gradient; zero for a layer that was dropped for the whole step, as ZeRO has it."""
+    for parameter in model.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
 class TorchEngine:
@@ -235,8 +246,8 @@ class TorchEngine:
         self._seen += 1
         if self._seen % self._accumulation:
             return False
+        gradients = whole_gradients(self.scored)
         if self._workers > 1:
-            gradients = [parameter.grad for parameter in self.scored.parameters() if parameter.grad is not None]
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
             flat /= self._workers

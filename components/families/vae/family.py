@@ -7,7 +7,7 @@ generation's minibatches are drawn from the decoder as they are needed, and no i
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from components.environment import machine
 from components.families.device import device
+from components.families.precision import check_worker
 from components.families.vae import model as vae
 from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
@@ -44,7 +46,8 @@ SHEET = 8
 class VaeFamily:
     """Everything that a chain does, apart from its regime; small, so that Ray can carry it to workers.
 
-    `seed`: whose images of the pool are the real training images.
+    `seed`: whose images of the pool are the real training images. `arithmetic`: what the study's workers multiply bf16
+    with (`environment.Machine.bf16`); of a result's identity where bf16 is used.
     """
 
     images_folder: Path
@@ -52,6 +55,7 @@ class VaeFamily:
     recipe: Recipe
     sampling: Sampling = "means"
     fresh: bool = True
+    arithmetic: str = field(default_factory=lambda: machine().bf16)
     seed: int = 0
 
     name = vae.FAMILY
@@ -65,8 +69,9 @@ class VaeFamily:
     @property
     def settings(self) -> Mapping[str, Any]:
         drawing = {"sampling": self.sampling}
+        arithmetic = {"arithmetic": self.arithmetic} if self.recipe.precision == "bf16" else {}
         of_phase = {
-            "fit": {**asdict(self.recipe), **drawing, "latents": self.latents, "fresh": self.fresh},
+            "fit": {**asdict(self.recipe), **arithmetic, **drawing, "latents": self.latents, "fresh": self.fresh},
             "sample": drawing,
             "measure": {"validation": self._files["validation.npy"]["sha256"]},
         }
@@ -119,8 +124,9 @@ class VaeFamily:
 
         Raises:
             Diverged: a loss is not finite, or the last epoch is no better than the first step.
-            GuardFailure: the weights did not move.
+            GuardFailure: the weights did not move, or this worker multiplies bf16 otherwise than the study's identity says.
         """
+        check_worker(self.recipe.precision, self.arithmetic, machine())
         seeds = step.random.generate_state(3).tolist()
         frame = pd.read_parquet(composed / "composition.parquet")
         composition = Composition(frame["source"].to_numpy(), frame["row"].to_numpy())

@@ -1,0 +1,123 @@
+"""What the machines of a cluster are asked before a study: their code, and what they compute with."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from components.cluster import check
+from components.cluster.preflight import SOURCES, code_digest
+from components.cluster.session import SESSION, SESSIONS
+from components.config.settings import ClusterSettings
+from components.environment import Machine
+from components.families.precision import HERE, settle
+from components.store import Store
+from tests.studies import PROJECT, SECONDS
+
+READ_BY_THE_STUDY_ALONE = {".yaml": "presets", ".j2": "pages", ".js": "pages", ".css": "pages"}
+"""Files of the rooms that no worker runs, compiles or reads, by suffix."""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the code."""
+    for room in ("components", "pipelines"):
+        shutil.copytree(PROJECT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "components/regimes.py",
+        "components/families/language/native/kernels.cpp",
+        "components/families/language/native/lanes.h",
+        "pipelines/study.py",
+    ],
+)
+def test_a_changed_file_that_workers_run_or_compile_changes_the_codes_digest(file: str, copy: Path) -> None:
+    before = code_digest(copy)
+    with (copy / file).open("a") as opened:
+        opened.write("\n")
+    assert code_digest(copy) != before
+
+
+def test_the_same_code_has_the_same_digest_wherever_it_lies_and_whatever_was_compiled_of_it(copy: Path) -> None:
+    compiled = copy / "components" / "__pycache__"
+    compiled.mkdir()
+    (compiled / "regimes.cpython-311.pyc").write_bytes(b"compiled")
+    assert code_digest(copy) == code_digest(PROJECT)
+
+
+def test_every_kind_of_file_in_the_code_is_in_its_digest_or_known_to_be_of_no_worker() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "components", "pipelines"], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert {Path(name).suffix for name in listed.stdout.split()} == {*SOURCES, *READ_BY_THE_STUDY_ALONE}
+
+
+def here() -> Machine:
+    return Machine("a processor", "amx_bf16")
+
+
+def test_without_an_address_this_machine_answers_and_no_cluster_is_started(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    assert check(ClusterSettings(address=None), 1, store, here, gpu=True) == {HERE: here()}
+    assert not ray.is_initialized()
+
+
+KINDS = {
+    "head": Machine("the head's processor", "emulated_avx2"),
+    "amx": Machine("Intel Xeon (amx_bf16)", "amx_bf16"),
+    "zen": Machine("AMD EPYC (avx512_bf16)", "avx512_bf16"),
+    "gpu": Machine("NVIDIA H100", "cuda"),
+}
+
+
+def by_its_resources() -> Machine:
+    """What a node of the test's cluster says of itself: nodes of several kinds cannot be had on one machine."""
+    node = ray.get_runtime_context().get_node_id()
+    resources = next(one["Resources"] for one in ray.nodes() if one["NodeID"] == node)
+    return next(machine for kind, machine in KINDS.items() if kind in resources)
+
+
+@pytest.fixture
+def nodes() -> Iterator[Cluster]:
+    """A head that takes no worker."""
+    folder = tempfile.mkdtemp(prefix=f"{SESSION}tests-", dir=SESSIONS)
+    options = {"num_cpus": 0, "resources": {"head": 1}, "include_dashboard": False, "temp_dir": folder}
+    cluster = Cluster(initialize_head=True, head_node_args=options)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def add(cluster: Cluster, kind: str, place: int, **resources: float) -> None:
+    cluster.add_node(resources={kind: 1}, node_ip_address=f"127.0.0.{place}", **resources)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(2 * SECONDS)
+def test_of_a_cluster_those_machines_answer_that_can_run_workers(nodes: Cluster, tmp_path: Path) -> None:
+    """A head without CPUs is not asked what it multiplies; unlike nodes are; GPUs alone where workers take them."""
+    settings, store = ClusterSettings(address=nodes.address), Store.open(str(tmp_path / "store"))
+    wanted = {"train.precision": "auto"}
+    add(nodes, "amx", 2, num_cpus=1)
+    _, answers = check(settings, 1, store, by_its_resources, gpu=True)
+    assert list(answers.values()) == [KINDS["amx"]]
+    assert settle(wanted, answers).arithmetic == "amx_bf16"
+    add(nodes, "zen", 3, num_cpus=1)
+    _, answers = check(settings, 1, store, by_its_resources, gpu=True)
+    assert sorted(one.bf16 for one in answers.values()) == ["amx_bf16", "avx512_bf16"]
+    with pytest.raises(Exception, match=r"amx_bf16 .*127\.0\.0\.[23].* and .*127\.0\.0\.[23]"):
+        settle(wanted, answers)
+    add(nodes, "gpu", 4, num_cpus=1, num_gpus=1)
+    assert list(check(settings, 1, store, by_its_resources, gpu=True)[1].values()) == [KINDS["gpu"]]
+    assert len(check(settings, 1, store, by_its_resources)[1]) == 3

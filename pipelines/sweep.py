@@ -19,7 +19,7 @@ from components.config.sweep import Sweep
 from components.families.language.base import BASE
 from components.figures import sweep as figures
 from components.figures.table import readable
-from components.measures.risk import RISKS
+from components.measures.risk import RISKS, Risk
 from components.report import write_report
 from components.store import Store
 from components.sweep import answers, books, objectives, space
@@ -123,7 +123,7 @@ def _compute(chosen: Sweep, runs: Runs, store: Store, trials: Trials) -> None:
 def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     """Closing table, figures and report of what there is; ends the sweep's run."""
     table = trials.table()
-    closing_table = readable(_closing_table(table, list(chosen.settings.search), RISKS[chosen.settings.family].name))
+    closing_table = readable(_closing_table(table, list(chosen.settings.search), RISKS[chosen.settings.family]))
     print_table(f"Sweep {chosen.name}", closing_table)
     fitted = trials.curve()
     threshold = chosen.settings.threshold
@@ -134,6 +134,7 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
         chosen.study.generations,
         "real_fraction" in chosen.settings.search,
     )
+    said.append(answers.how_chosen(RISKS[chosen.settings.family], chosen.settings.objectives, threshold, trials.best()))
     if len(found := answers.table(fitted, threshold)):
         print_table("Answers", found)
     for sentence in said:
@@ -170,12 +171,13 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
     say(f"Browse it with `make ui`: {tracking.address(run)}")
 
 
-def _closing_table(table: pd.DataFrame, fields: Sequence[str], error: str) -> pd.DataFrame:
+def _closing_table(table: pd.DataFrame, fields: Sequence[str], risk: Risk) -> pd.DataFrame:
     known = [
         name for name in objectives.OBJECTIVES if table[name].notna().any()
     ]  # seconds are not, where nothing is timed
-    shown = ["trial", *fields, "state", "generation", "error", *known]
-    return table[shown].rename(columns={"error": error, "generation": "gen."})
+    chosen_by = list(objectives.STEERING.values()) if risk.validation else []
+    shown = ["trial", *fields, "state", "generation", "error", *known, *chosen_by]
+    return table[shown].rename(columns={"error": risk.name, "generation": "gen."})
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.store import Store
-from components.sweep import objectives, pruning, space
+from components.sweep import answers, objectives, pruning, space, tables
 from components.sweep.books import Books
 from components.sweep.curve import Curve, fit
 from components.sweep.trial import TrialWork, reports
@@ -127,10 +127,15 @@ class Trials:
             self.outbox.put(partial(self._end, name, state))
 
     def _report(self, trial: str, numbers: Mapping[str, Any]) -> None:
-        """A report to MLflow: the objectives, as far as the family has them, and the error's mean over seeds."""
-        errors = objectives.errors(numbers)
+        """A report to MLflow: the objectives, as far as the family has them, and the error's mean over seeds.
+
+        Where trials are chosen on a validation split, the same numbers on it.
+        """
         told = {name: float(numbers[name]) for name in objectives.OBJECTIVES if not math.isnan(numbers[name])}
-        told[self.measure.metric] = sum(errors.values()) / len(errors)
+        told[self.measure.metric] = objectives.mean_error(numbers)
+        if self.measure.validation:
+            told |= {name: float(numbers[name]) for name in objectives.STEERING.values()}
+            told[self.measure.validation] = objectives.mean_error(numbers, objectives.VALIDATION)
         tracking.record_report(self._studies[trial], int(numbers["generation"]), told)
 
     def _end(self, trial: str, state: str) -> None:
@@ -147,18 +152,23 @@ class Trials:
     def hopeless(self, trial: str, numbers: Mapping[str, Any]) -> bool:
         """Write down what a trial reported; whether it is to be stopped there."""
         number, generation = self._numbers[trial], int(numbers["generation"])
-        errors = objectives.errors(numbers)
-        kept = {name: numbers[name] for name in ("generation", *objectives.OBJECTIVES)}
-        kept |= {f"error/{seed}": value for seed, value in errors.items()}
+        names = ("generation", *objectives.OBJECTIVES, *objectives.STEERING.values(), "diverged")
+        kept = {
+            name: value
+            for name, value in numbers.items()
+            if name in names or name.startswith((objectives.ERROR, objectives.VALIDATION))
+        }
         self.books.report(number, kept)
         self.store.push(books_folder(self.sweep))
-        self.progress.reached(trial, kept, sum(errors.values()) / len(errors))
+        self.progress.reached(trial, kept, objectives.mean_error(kept))
+        if why := kept.get("diverged"):
+            self.progress.say(f"{trial}: diverged ({why}); its collapse counts as infinite")
         self.outbox.put(partial(self._report, trial, kept))
         if generation not in self.rungs or self.books.passed(number, generation):
             return False
         assert self.sweep.settings.pruning
         others = self.books.at(generation, but=number)
-        values = [kept[name] for name in self.books.objectives]
+        values = objectives.steering(kept, self.books.objectives)
         stop = pruning.hopeless(values, others, self.sweep.settings.pruning.factor)
         if not stop:
             self.books.let_pass(number, generation)
@@ -200,41 +210,19 @@ class Trials:
         self.outbox.write(most=1)
 
     def table(self) -> pd.DataFrame:
-        """trials.parquet: trial, the searched fields, state, generation, error, collapse, cost, seconds, found, best, pareto.
-
-        Numbers are those at the last generation reached; `found`: generations that the store had when the trial began.
-        """
-        rows, best, front = [], self.best(), self.front()
-        for one in self.books.asked():
-            reports = self.books.reports(one.number)
-            last: Mapping[str, Any] = list(reports.values())[-1] if reports else {}
-            errors = list(objectives.errors(last).values())
-            row: dict[str, Any] = {"trial": one.number}
-            row |= {name: one.user_attrs.get("point", {}).get(name) for name in self.sweep.settings.search}
-            row |= {"state": self.books.state(one.number), "generation": last.get("generation", -1)}
-            row |= {"error": sum(errors) / len(errors) if errors else float("nan")}
-            row |= {name: last.get(name, float("nan")) for name in objectives.OBJECTIVES}
-            row |= {"found": one.user_attrs.get("found", 0), "best": one.number == best, "pareto": one.number in front}
-            rows.append(row)
-        return pd.DataFrame(rows)
+        """trials.parquet (`tables.trials`)."""
+        return tables.trials(self.books, list(self.sweep.settings.search), self.sweep.settings.threshold)
 
     def paths(self) -> pd.DataFrame:
-        """generations.parquet: trial, seed, generation, value (the family's error), collapse."""
-        rows = []
-        for one in self.books.asked():
-            reports = self.books.reports(one.number)
-            for generation, numbers in reports.items():
-                for seed, value in objectives.errors(numbers).items():
-                    before = objectives.errors(reports[0])[seed]
-                    rows.append((one.number, seed, generation, value, self.measure.lost(before, value)))
-        return pd.DataFrame(rows, columns=["trial", "seed", "generation", "value", "collapse"])
+        """generations.parquet (`tables.paths`)."""
+        return tables.paths(self.books, self.measure)
 
     def front(self) -> list[int]:
         """Trials that no other beats in every objective."""
         return self.books.front()
 
     def best(self) -> int | None:
-        """The best of one objective; of several, the cheapest trial whose collapse is under the threshold, else the least."""
+        """The trial that is best on the validation split (`Books.best`)."""
         return self.books.best(self.sweep.settings.threshold)
 
     def curve(self) -> Curve | None:
@@ -250,6 +238,7 @@ class Trials:
 
     def figures(self, table: pd.DataFrame, fitted: Curve | None) -> SweepFigures:
         """What the figures are drawn from."""
+        threshold = self.sweep.settings.threshold
         return SweepFigures(
             trials=table,
             paths=self.paths(),
@@ -258,7 +247,9 @@ class Trials:
             measure=self.measure.name,
             unit=objectives.REAL_DATA[self.sweep.settings.family],
             study=self.books.study,
-            curve=_drawn(fitted, self.sweep.settings.threshold) if fitted else None,
+            best_means=answers.best_means(self.measure, self.books.objectives, threshold),
+            best_so_far={trial: self.books.best(threshold, trial) for trial in table["trial"]},
+            curve=_drawn(fitted, threshold) if fitted else None,
         )
 
     def _open(self, trial: str, number: int, condition: str, point: Mapping[str, Any]) -> None:

@@ -76,7 +76,8 @@ def _plan(settings: VaeSettings, families: Mapping[str, VaeFamily], real: Phase)
     parameters = vae.parameter_count(vae.create(vae.Shape(height, width, settings.latents), seed=0))
     recipe = next(iter(families.values())).recipe
     return [
-        f"{size['train/images']:,.0f} images of {height}x{width} to train on, {size['test/images']:,.0f} to test on",
+        f"{size['train/images']:,.0f} images of {height}x{width} to train on, {size['validation/images']:,.0f} to validate "
+        f"on, {size['test/images']:,.0f} to test on",
         f"VAEs with {parameters:,} parameters and {settings.latents} latents, {recipe.epochs} epochs of batches of "
         f"{recipe.batch_size} in {recipe.precision}",
     ]

@@ -228,6 +228,30 @@ def test_an_infinite_perplexity_counts_as_the_largest_finite_one_and_nan_is_an_e
         figure11.histograms(scores)
 
 
+@pytest.mark.parametrize("diverged", ["a seed", "a condition", "everything"])
+def test_chains_that_diverged_are_left_out_of_figures_which_say_so(diverged: str, tmp_path: Path) -> None:
+    """An infinite perplexity is a finding: a study with one is drawn to its end."""
+    metrics, scores = study(["plain", "kept", "edited"], 3, 4, rows=20)
+    chosen = (metrics["metric"] == figure10.METRIC) & (metrics["generation"] == 3)
+    if diverged != "everything":
+        chosen &= (metrics["condition"] == "plain") & (metrics["seed"].isin([0] if diverged == "a seed" else [0, 1, 2]))
+    metrics.loc[chosen, "value"] = np.inf
+    scores.loc[(scores["set"] == "synthetic") & (scores["row"] == 0), "perplexity"] = np.inf
+    names = [path.stem for path in save_all(metrics, scores, tmp_path) if path.suffix == ".png"]
+    assert {"figure10_test_perplexity", "figure11_perplexity_histograms", "conditions"} <= set(names)
+    for draw in (figure10.draw, conditions.draw):
+        picture, page = draw(metrics)
+        said = f"left out: {int(chosen.sum())} infinite"
+        assert said in picture._supxlabel.get_text()
+        assert said in page.layout.title.text
+    lost = conditions.losses(metrics)
+    assert np.isinf(lost.to_numpy()).sum() == chosen.sum()
+    metrics.loc[metrics["metric"] == figure10.METRIC, "value"] = np.inf
+    names = [path.stem for path in save_all(metrics, scores, tmp_path) if path.suffix == ".png"]
+    assert "figure10_test_perplexity" not in names
+    assert "diversity" in names
+
+
 @pytest.mark.parametrize(("low", "high"), [(34.1, 34.9 * 4), (1.0, 1e12), (3e-5, 0.4), (80, 321)])
 def test_a_log_axis_has_a_few_plain_ticks(low: float, high: float) -> None:
     values, labels = style.log_ticks(low, high)

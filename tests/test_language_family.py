@@ -17,6 +17,7 @@ from components.families.language import model as opt
 from components.families.language.beam_search import generate_blocks
 from components.families.language.decoding import Decoding, guard_decoding
 from components.families.language.family import LanguageFamily
+from components.families.language.fitting import validation_loss_of
 from components.families.language.perplexity import perplexity, sequence_losses, token_losses, token_predictions
 from components.families.language.training import Recipe
 from components.measures.calibration import expected_calibration_error
@@ -240,6 +241,40 @@ def test_weights_that_do_not_move_are_refused(family, tmp_path):
 def test_a_loss_that_is_not_a_number_is_refused(family, tmp_path):
     with pytest.raises(GuardFailure, match="loss of step"):
         fit(family, replace(RECIPE, learning_rate=1e30), tmp_path)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.filterwarnings("error:overflow")
+def test_a_model_that_diverged_has_an_infinite_perplexity_which_the_store_keeps(family, generations, tmp_path, keep):
+    """At a learning rate of 20 the mean loss is above 709 nats, whose exponential is no float."""
+    store = Store.open(str(tmp_path / "store"))
+    unfinished = store.begin("fit")
+    found = fit(family, replace(RECIPE, learning_rate=20.0, keep=keep), unfinished)
+    assert found["validation/perplexity"] == math.inf
+    out = store.finish("fit", {"seed": 1}, unfinished, found, 1.0).place
+    assert store.find("fit", {"seed": 1}).metrics == found
+    assert validation_loss_of(out) is None  # to be measured again, not taken for infinite
+    assert 709 < pd.read_parquet(out / "validation.parquet")["loss"].iloc[-1] < math.inf  # the loss itself is kept
+    composed, sampled = (generations[1].directories[phase] for phase in ("compose", "sample"))
+    first = generations[0].directories["fit"]
+    origin = Origin(composed, Pool([generations[0].directories["sample"]], [BLOCKS]), first)
+    unfinished = store.begin("measure")
+    measured = family.measure(out, sampled, origin, unfinished, Step(1, np.random.SeedSequence(0)))
+    assert measured["test/perplexity"] == measured["test/sequence_perplexity_mean"] == math.inf
+    store.finish("measure", {"seed": 1}, unfinished, measured, 1.0)
+    assert store.find("measure", {"seed": 1}).metrics == measured
+    scores = pd.read_parquet(store.find("measure", {"seed": 1}).place / "scores.parquet")
+    assert scores[scores["set"] == "test"]["perplexity"].max() == math.inf
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_validation_perplexity_is_that_of_the_weights_that_are_passed_on(family, tmp_path, keep):
+    """The learning rate rises, so that the last epoch is the worst one: `best` keeps another."""
+    rising = replace(RECIPE, learning_rate=5e-3, final_learning_rate=1.0, keep=keep, epochs=3)
+    found = fit(family, rising, tmp_path)
+    passed_on = token_losses(opt.load(tmp_path / "model"), family.corpus.validation)
+    assert found["validation/perplexity"] == pytest.approx(perplexity(passed_on, family.corpus.validation), rel=1e-5)
+    assert (found["train/kept_epoch"] < 3) == (keep == "best")
 
 
 def test_a_generation_0_no_better_than_its_start_is_refused(family, tmp_path):

@@ -27,7 +27,7 @@ from components.config.errors import BadInput
 from components.families.language import architecture, embedding
 from components.families.language import model as opt
 from components.logs import noise
-from components.recursion.family import GuardFailure
+from components.recursion.family import Diverged, GuardFailure
 from components.store import StoreUnavailable
 
 BY_NAME = {one.name: one for one in noise.KNOWN}
@@ -148,6 +148,7 @@ def test_openml_still_says_that_it_is_tried_again(monkeypatch: pytest.MonkeyPatc
     ("error", "told"),
     [
         (GuardFailure("2 steps"), True),
+        (Diverged("the loss of step 2 is nan"), True),
         (StoreUnavailable("no answer"), True),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "store"), True),
         (BadInput("measure.mauve", "model", "is gone"), True),

@@ -15,6 +15,7 @@ from components.families.language.objective import Objective
 from components.families.language.perplexity import (
     perplexity,
     sequence_losses,
+    sequence_perplexities,
     sequence_perplexity,
     token_losses,
     token_predictions,
@@ -116,6 +117,19 @@ def test_the_deviation_is_over_sequences_and_not_the_exponential_of_the_losses_d
     mean, deviation = sequence_perplexity(losses)
     assert mean == pytest.approx(14 / 3)
     assert deviation == pytest.approx(np.std([4, 4, 6], ddof=1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_perplexity_that_no_float_holds_is_infinite() -> None:
+    """From a mean loss of 709.78 nats on, of a model that diverged."""
+    blocks, losses = random_blocks(3, 5), np.full((3, 4), 709.0, np.float32)
+    assert math.isfinite(perplexity(losses, blocks))
+    losses[1] = 800.0
+    assert perplexity(losses + 50, blocks) == math.inf
+    assert sequence_perplexities(losses).tolist() == [math.exp(709.0), math.inf, math.exp(709.0)]
+    mean, deviation = sequence_perplexity(losses)
+    assert mean == math.inf
+    assert math.isnan(deviation)
 
 
 def test_losses_of_other_blocks_are_refused() -> None:

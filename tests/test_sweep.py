@@ -1,5 +1,6 @@
 """The whole command, as a user gives it: `mlflow run . -e sweep` through real Optuna, Ray and MLflow."""
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -89,12 +90,24 @@ def test_trials_nest_under_the_sweep_chains_under_trials_and_generations_under_c
 def test_a_trial_holds_its_settings_and_its_numbers_by_generation(client):
     for trial in runs(client, "trial"):
         assert set(trial.data.params) == {"real_fraction", "epochs"}
-        for metric in ("collapse", "cost", "seconds", "test/perplexity"):
+        for metric in (
+            "collapse",
+            "cost",
+            "seconds",
+            "test/perplexity",
+            "validation_collapse",
+            "validation/perplexity",
+        ):
             points = client.get_metric_history(trial.info.run_id, metric)
             assert [point.step for point in points] == [0, 1], metric
         chains = [client.get_run(chain.info.run_id) for chain in runs(client, "chain", trial.info.run_id)]
-        ends = [chain.data.metrics["test/perplexity"] for chain in chains]
-        assert trial.data.metrics["test/perplexity"] == pytest.approx(sum(ends) / 2)
+        for split, collapse in (("test", "collapse"), ("validation", "validation_collapse")):
+            error = f"{split}/perplexity"
+            ends = [chain.data.metrics[error] for chain in chains]
+            assert trial.data.metrics[error] == pytest.approx(sum(ends) / 2)
+            first = [client.get_metric_history(chain.info.run_id, error)[0].value for chain in chains]
+            lost = [math.log(end / start) for start, end in zip(first, ends, strict=True)]
+            assert trial.data.metrics[collapse] == pytest.approx(sum(lost) / 2)
         real = float(trial.data.params["real_fraction"])
         assert trial.data.metrics["cost"] == 16 * round(32 * real)  # tokens a block, blocks
 
@@ -191,6 +204,29 @@ def test_more_trials_later_run_only_those_that_are_new(place, client):
     newest = runs(client, "sweep")[-1]
     assert len(runs(client, "trial", newest.info.run_id)) == TRIALS + 1  # all of the sweep, under its newest run
     assert len(table(client, newest)) == TRIALS + 1
+
+
+def test_a_trial_that_diverges_is_an_answer_and_the_others_go_on(place, client):
+    """At a learning rate of 10 a model is worse than the one it started from: its group serves the next trial."""
+    rates = (
+        "--search.learning_rate",
+        "choice(10.0,0.001)",
+        "--search.real_fraction",
+        "None",
+        "--search.epochs",
+        "None",
+    )
+    grid = ("--name", "diverging", "--sampler", "grid", "--seeds", "1", "--condition.epochs", "1")
+    ended = place.run(*grid, *rates, "--cluster.concurrent_chains", "1", pipeline="sweep")
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert re.search(r"trial-0: diverged \(.*\); its collapse counts as infinite", ended.stdout)
+    assert "Traceback" not in ended.stderr
+    assert "a worker died" not in ended.stdout
+    trials = table(client, next(run for run in runs(client, "sweep") if "diverging" in run.info.run_name))
+    assert trials["state"].tolist() == ["completed", "completed"]
+    assert trials["collapse"].tolist()[0] == trials["validation_collapse"].tolist()[0] == math.inf
+    assert math.isfinite(trials["collapse"].tolist()[1])
+    assert trials["best"].tolist() == [False, True]
 
 
 def test_another_search_space_under_the_same_name_is_refused_with_what_differs(place, output):

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from components.config.errors import BadInput
 from components.sweep import books, space
+from components.sweep.objectives import diverged
 
 SEARCH = {"real_fraction": "uniform(0,1)", "epochs": "randint(1,10)"}
 SPACE = space.parse(SEARCH)
@@ -24,7 +26,20 @@ def ask(book: books.Books, most: int = 100) -> tuple[int, space.Point] | None:
 
 def numbers(point: space.Point, generation: int) -> dict[str, float]:
     collapse = generation * (1 - point["real_fraction"])
-    return {"generation": generation, "collapse": collapse, "cost": 100 * point["real_fraction"] * generation}
+    return report(collapse, 100 * point["real_fraction"] * generation, generation)
+
+
+def report(collapse: float, cost: float, generation: int = 3, test_collapse: float | None = None) -> dict[str, float]:
+    """A trial's numbers: `collapse` on the validation split, and on the test split unless another one is given."""
+    reported = collapse if test_collapse is None else test_collapse
+    return {
+        "generation": generation,
+        "collapse": reported,
+        "cost": cost,
+        "validation_collapse": collapse,
+        "error/0": np.exp(reported),
+        "validation/0": np.exp(collapse),
+    }
 
 
 def run(book: books.Books, trials: int, generations: int = 3, stop_at: int | None = None) -> list[space.Point]:
@@ -104,7 +119,7 @@ def test_of_several_objectives_the_best_is_the_cheapest_trial_that_loses_little(
     values = {0: (2.0, 0.0), 1: (0.09, 500.0), 2: (0.05, 800.0), 3: (0.3, 900.0)}
     for number, (collapse, cost) in values.items():
         ask(book)
-        book.report(number, {"generation": 3, "collapse": collapse, "cost": cost})
+        book.report(number, report(collapse, cost))
         book.complete(number)
     assert sorted(book.front()) == [0, 1, 2]
     assert book.best(threshold=0.1) == 1
@@ -173,9 +188,72 @@ def test_the_best_of_two_objectives_is_the_cheapest_under_the_threshold_in_whate
     book = open_(tmp_path, objectives=objectives)
     for collapse, cost in ((0.9, 0), (0.09, 50), (0.01, 90)):
         number, _ = ask(book)
-        book.report(number, {"generation": 3, "collapse": collapse, "cost": cost})
+        book.report(number, report(collapse, cost))
         book.complete(number)
     assert book.best(0.1) == 1
+    assert [book.best(0.1, last) for last in range(3)] == [0, 1, 1]
+    assert book.best(0.001) == 2  # none loses so little: the one that loses least, whatever comes first
+
+
+@pytest.mark.parametrize("objectives", [ONE, TWO])
+def test_optuna_and_pruning_are_told_the_validation_split_and_the_reports_keep_both(tmp_path, objectives):
+    """Trial 0 is the worst on the validation split and the best on the test split; trial 2 the other way round."""
+    book = open_(tmp_path, objectives=objectives)
+    for validation, test in ((0.3, 0.01), (0.2, 0.02), (0.01, 0.3)):
+        number, _ = ask(book)
+        for generation in (1, 3):
+            book.report(number, report(validation, 50.0, generation, test))
+        book.complete(number)
+    assert [trial.values[0] for trial in book.frozen()] == [0.3, 0.2, 0.01]
+    assert [values[0] for values in book.at(1, but=-1)] == [0.3, 0.2, 0.01]
+    if objectives == ONE:
+        assert [trial.intermediate_values for trial in book.frozen()] == [{1: v, 3: v} for v in (0.3, 0.2, 0.01)]
+    assert book.best(0.1) == 2
+    assert book.front() == [2]
+    assert [book.reports(number)[3]["collapse"] for number in range(3)] == [0.01, 0.02, 0.3]
+
+
+@pytest.mark.parametrize("objectives", [ONE, TWO])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_trial_that_diverged_is_an_answer_that_samplers_learn_from_and_never_the_best(tmp_path, sampler, objectives):
+    book = open_(tmp_path, sampler, objectives)
+    for number in range(books.STARTING + 4):
+        asked, point = ask(book)
+        broken = number in (0, 3)
+        book.report(asked, diverged([0], 3, "the loss is nan") if broken else numbers(point, 3))
+        book.complete(asked)
+        assert book.state(asked) == "completed"
+    assert not {0, 3} & {book.best(0.1), *book.front()}
+    assert book.reports(3)[3]["diverged"] == "the loss is nan"
+    again = open_(tmp_path, sampler, objectives)
+    assert np.isinf(again.reports(3)[3]["collapse"])
+    assert [one.values for one in again.frozen()][3] == [np.inf] * len(objectives)
+
+
+def test_where_every_trial_diverged_none_is_the_best(tmp_path):
+    book = open_(tmp_path)
+    number, _ = ask(book)
+    book.report(number, diverged([0], 3, "the loss is nan"))
+    book.complete(number)
+    assert book.best(0.1) is None
+    assert book.front() == []
+
+
+def test_books_that_were_chosen_on_the_test_split_are_refused_in_one_line(tmp_path):
+    """Their values are test risks: beside those of new trials they would be compared with validation risks."""
+    folder, settings = tmp_path / "mine", {"generations": 3}
+    books.keep_settings(folder, settings)
+    book = open_(folder)
+    number, point = ask(book)
+    assert books.begun(folder, settings) == ["running"]  # nothing was reported: nothing can be mixed
+    old = {name: value for name, value in numbers(point, 0).items() if not name.startswith("validation")}
+    book.trial(number).set_user_attr("generation 0", old)
+    with pytest.raises(BadInput) as refused:
+        books.begun(folder, settings)
+    assert str(refused.value) == (
+        "name = mine: this sweep was begun by a version that chose its trials on the test split; give another name: what "
+        "its chains computed is found in the store"
+    )
 
 
 def test_books_keep_an_identity_of_their_own(tmp_path):

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def sweep_of(
     table["best"] = table.index == completed.idxmin() if len(completed) else False
     table["pareto"] = table["trial"].isin(front)
     tidy = pd.DataFrame(paths, columns=["trial", "seed", "generation", "value", "collapse"])
-    return SweepFigures(table, tidy, fields, objectives, measure, "tokens", study, fitted)
+    so_far = {number: completed[completed.index <= number] for number in range(len(table))}
+    best = {number: int(those.idxmin()) if len(those) else None for number, those in so_far.items()}
+    return SweepFigures(table, tidy, fields, objectives, measure, "tokens", study, fitted, "the least collapse", best)
 
 
 def points(count: int = 16) -> list[Point]:
@@ -512,17 +515,46 @@ def test_of_three_objectives_the_first_two_are_drawn_without_a_line() -> None:
 
 
 @pytest.mark.parametrize("objectives", [["collapse"], ["cost", "collapse"]])
-def test_the_history_is_the_first_objective_and_its_least_so_far(objectives: list[str]) -> None:
+def test_the_history_is_the_first_objective_and_that_of_the_best_so_far(objectives: list[str]) -> None:
     told = sweep_of(points(), objectives=objectives)
     picture, page = optuna_plots.draw_history(told)
     completed = told.trials[told.trials["state"] == "completed"]
     dots, line = trace(page, "a completed trial"), trace(page, "best so far")
     np.testing.assert_allclose(dots.y, completed[objectives[0]])
-    np.testing.assert_allclose(line.y[:-1], completed[objectives[0]].cummin())
+    best = [completed["collapse"].loc[:number].idxmin() for number in completed["trial"]]
+    np.testing.assert_allclose(line.y[:-1], completed[objectives[0]].loc[best])
     assert line.x[-1] == 15
     np.testing.assert_allclose(labelled(picture, "best so far").get_ydata(), line.y)
     assert list(trace(page, "pruned").x) == list(labelled(picture, "pruned").get_xdata()) == [1, 4, 7, 10, 13]
     assert "pruned, 5 of 16 trials" in note(picture)
+
+
+def test_every_figure_marks_the_trial_that_was_chosen_though_another_has_the_least_number() -> None:
+    """Chosen on the validation split: on the test split, which is drawn, trial 0 has less collapse and less cost."""
+    told = sweep_of(points(6), ["completed"] * 6, collapses=dict(enumerate([0.1, 0.5, 0.4, 0.6, 0.7, 0.8])))
+    table = told.trials.assign(best=told.trials["trial"] == 2, pareto=told.trials["trial"].isin([0, 1, 2]))
+    told = replace(told, trials=table, best_so_far={0: 0, 1: 0, 2: 2, 3: 2, 4: 2, 5: 2})
+    chosen = table.loc[2]
+    assert labelled(by_generation.draw(told)[0], "best").get_label() == "best: trial 2"
+    assert "bold: the best trial (the least collapse)" in note(by_generation.draw(told)[0])
+    for picture, page in (contour.draw(told), optuna_plots.draw_history(told)):
+        assert len(labelled(picture, "the best").get_xdata()) == len(trace(page, "the best").x) == 1
+    picture, page = optuna_plots.draw_history(told)
+    assert (trace(page, "the best").x[0], trace(page, "the best").y[0]) == (2, chosen["collapse"])
+    np.testing.assert_allclose(trace(page, "best so far").y, table["collapse"].loc[[0, 0, 2, 2, 2, 2, 2]])
+    assert "the best: trial 2" in note(picture)
+    _, page = optuna_plots.draw_pareto(told)
+    assert len(trace(page, "on the front").x) == 3
+    steps = trace(page, "the front")
+    assert list(steps.y) == sorted(steps.y, reverse=True)  # those that another one beats on the test split make no step
+
+
+def test_importances_are_those_of_the_numbers_reported_and_not_of_those_chosen_by() -> None:
+    told = sweep_of(points(9), ["completed"] * 9)
+    reported = told.trials.assign(collapse=told.trials["epochs"].astype(float))
+    shares = optuna_plots.importances(replace(told, trials=reported))
+    assert shares.loc["epochs", "collapse"] > 0.8
+    assert optuna_plots.importances(told).loc["real_fraction", "collapse"] > 0.5
 
 
 # --- names from outside ---

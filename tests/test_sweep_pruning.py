@@ -69,3 +69,11 @@ def test_a_trial_that_many_beat_in_both_is():
 
 def test_a_collapse_without_end_is_stopped_by_any_that_has_one():
     assert pruning.hopeless([float("inf")], [[0.1], [0.2], [0.3]], 2)
+
+
+def test_trials_that_diverged_before_do_not_let_every_other_one_pass():
+    """A percentile between an infinite and a finite value is no number, and nothing is below that."""
+    infinite = float("inf")
+    assert pruning.hopeless([infinite], [[0.1], [infinite]], 2)
+    assert pruning.hopeless([infinite, infinite], [[0.1, 5.0], [infinite, infinite], [0.2, 4.0]], 2)
+    assert not pruning.hopeless([0.2], [[0.1], [infinite]], 2)

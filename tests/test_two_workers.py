@@ -3,6 +3,7 @@
 The two are processes joined by gloo, as Ray Train joins them; no cluster is needed for that.
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.decoding import Decoding
 from components.families.language.family import LanguageFamily, gathered
+from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.training import Recipe
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.peers import Peers
@@ -57,7 +59,9 @@ def train(family: LanguageFamily, engine: str, out: Path, peers: Peers) -> None:
     name = "torch" if engine == "torch" else "deepspeed"
     under = replace(family, engine=name, zero_stage=ENGINES[engine])
     model = architecture.create(family.size, seed=0)
-    under.train(model, family.corpus.train, RECIPE, 0, out, peers, lambda *_: None)
+    metrics = under.train(model, family.corpus.train, RECIPE, 0, out, peers, lambda *_: None)
+    if peers.leads:
+        (out / "metrics.json").write_text(json.dumps(metrics))
 
 
 def serve(rank: int, family: LanguageFamily, folder: Path) -> None:
@@ -113,6 +117,18 @@ def test_two_workers_train_as_one_does_up_to_rounding(engine: str, one: Path, tw
     for name, weights in expected.items():
         if "k_proj.bias" not in name:  # no loss depends on it, so its gradients are rounding, which Adam makes large
             torch.testing.assert_close(found[name], weights, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_validation_loss_of_two_workers_is_that_of_the_weights_they_pass_on(
+    engine: str, family: LanguageFamily, two: Path
+):
+    """By it a sweep chooses: that of the whole split under the weights in the store, whatever the engine partitions."""
+    reported = json.loads((two / engine / "metrics.json").read_text())
+    passed_on = token_losses(opt.load(two / engine / "model"), family.corpus.validation)
+    expected = perplexity(passed_on, family.corpus.validation)
+    assert reported["validation/perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.timeout(180)

@@ -20,7 +20,7 @@ from components.families.vae import images, model
 from components.families.vae.family import VaeFamily, contact_sheet
 from components.families.vae.reference import beside_real, mean_image_loss
 from components.families.vae.training import Recipe, Rows, draw, train
-from components.recursion.family import GuardFailure
+from components.recursion.family import Diverged, GuardFailure
 from components.recursion.loop import make_chain, run_chain
 from components.recursion.records import Generation
 from components.regimes import REAL, Composition, Regime
@@ -136,9 +136,9 @@ def test_bernoulli_draws_are_black_or_white_with_the_decoders_means():
     np.testing.assert_allclose(drawn.mean(dim=0), means.mean(dim=0), atol=4.5 * 0.5 / 20_000**0.5)
 
 
-def test_a_loss_that_is_no_number_is_refused():
+def test_a_loss_that_is_not_finite_is_refused_as_divergence():
     rows = Rows(composed([REAL] * 8), {REAL: some_images(8)}, "means", generator())
-    with pytest.raises(GuardFailure, match=r"epoch \d is no number"):
+    with pytest.raises(Diverged, match=r"epoch \d is not finite"):
         train(model.create(SHAPE, 0), rows, Recipe(5, 8, 1e12), np.random.default_rng(0), lambda done, total: None)
 
 
@@ -180,6 +180,44 @@ def test_the_measures_are_those_of_generation_0s_encoder_and_of_the_pixels(colla
         assert generation.metrics["synthetic/pixel_variance_share"] == pytest.approx(variance, rel=1e-6)
 
 
+def test_a_generation_is_measured_on_images_to_choose_by_which_are_neither_trained_nor_tested_on(tmp_path: Path):
+    """Every third held-out image is darker: they are the validation images, which cost more nats than the test images."""
+    digits = np.round(load_digits().images * 255 / 16).astype(np.uint8)[:129]
+    write_idx(tmp_path / "train-idx3", digits[:96])
+    digits[97::3] //= 2
+    write_idx(tmp_path / "test-idx3", digits[96:])
+    real = images.prepare(ImagesSettings(path=str(tmp_path)), Store.open(str(tmp_path / "store")))
+    family = VaeFamily(real.place, 20, Recipe(16, 16))
+    (generation,) = run(family, tmp_path / "store", 0)
+    fitted, found = model.load(generation.directories["fit"] / "model"), {}
+    for split in ("validation", "test"):
+        batch, random = torch.from_numpy(family.real[split].copy()).unsqueeze(1) / 255, generator()
+        with torch.no_grad():
+            draws = [
+                model.negative_elbo(fitted, batch, torch.randn(len(batch), 20, generator=random)) for _ in range(50)
+            ]
+        found[split] = float(torch.stack([errors + divergence for errors, divergence in draws]).mean())
+        assert generation.metrics[f"{split}/negative_elbo"] == pytest.approx(found[split], rel=0.05), split
+    assert found["validation"] > 1.1 * found["test"]
+
+
+def test_the_validation_images_determine_measures_and_neither_fits_nor_samples(tmp_path: Path):
+    """Two folders that differ in one held-out image: it is a validation image of theirs."""
+    pixels, families = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8), []
+    for changed in (False, True):
+        folder = tmp_path / str(changed)
+        write_idx(folder / "train-idx3", pixels[:20])
+        held = pixels[20:].copy()
+        held[1] += changed
+        write_idx(folder / "test-idx3", held)
+        real = images.prepare(ImagesSettings(path=str(folder)), Store.open(str(tmp_path / "store")))
+        families.append(VaeFamily(real.place, 20, Recipe(1, 16)))
+    one, other = (family.settings for family in families)
+    assert families[0].digests() == families[1].digests()
+    assert one["measure"] != other["measure"]
+    assert {**one, "measure": None} == {**other, "measure": None}
+
+
 def test_samples_are_the_decoders_means_as_bytes_with_a_sheet_to_look_at(collapsing):
     family, generations = collapsing
     samples = family.samples(generations[1].directories["sample"])
@@ -216,9 +254,13 @@ def pool_of(generations: list[Generation]):
 # real images
 
 
-def prepared(store: Path, **settings: object) -> tuple[np.ndarray, np.ndarray]:
+def prepared(store: Path, **settings: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The training, validation and test images."""
     phase = images.prepare(ImagesSettings(**settings), Store.open(str(store)))
-    return np.load(phase.place / "train.npy"), np.load(phase.place / "test.npy")
+    train_images, validation, test_images = (
+        np.load(phase.place / f"{name}.npy") for name in ("train", "validation", "test")
+    )
+    return train_images, validation, test_images
 
 
 def write_idx(file: Path, pixels: np.ndarray) -> Path:
@@ -228,11 +270,10 @@ def write_idx(file: Path, pixels: np.ndarray) -> Path:
     return file
 
 
-def test_the_digits_are_scikit_learns_a_tenth_of_them_to_test_on(tmp_path: Path):
-    train_images, test_images = prepared(tmp_path)
-    assert train_images.shape == (1617, 8, 8)
-    assert test_images.shape == (180, 8, 8)
-    together = np.sort(np.concatenate([train_images, test_images]).reshape(-1, 64).sum(axis=1))
+def test_the_digits_are_scikit_learns_a_tenth_of_them_held_out_to_validate_and_to_test_on(tmp_path: Path):
+    splits = prepared(tmp_path)
+    assert [split.shape for split in splits] == [(1617, 8, 8), (60, 8, 8), (120, 8, 8)]
+    together = np.sort(np.concatenate(splits).reshape(-1, 64).sum(axis=1))
     theirs = np.sort(np.round(load_digits().data * 255 / 16).sum(axis=1))
     np.testing.assert_array_equal(together, theirs)
 
@@ -243,25 +284,24 @@ def test_idx_files_are_split_by_their_names(suffix: str, tmp_path: Path):
     folder = tmp_path / "test-data"  # whose own name says nothing of the files in it
     write_idx(folder / f"train-images-idx3-ubyte{suffix}", pixels[:20])
     write_idx(folder / f"t10k-images-idx3-ubyte{suffix}", pixels[20:])
-    train_images, test_images = prepared(tmp_path / "store", path=str(folder))
+    train_images, validation, test_images = prepared(tmp_path / "store", path=str(folder))
     np.testing.assert_array_equal(train_images, pixels[:20])
-    np.testing.assert_array_equal(test_images, pixels[20:])
+    np.testing.assert_array_equal(validation, pixels[[21, 24, 27]])  # every third one
+    np.testing.assert_array_equal(test_images, pixels[[20, 22, 23, 25, 26, 28, 29]])
 
 
 @pytest.mark.skipif(not MNIST.is_dir(), reason="no MNIST images beside the project")
 def test_mnists_own_files_are_read(tmp_path: Path):
-    train_images, test_images = prepared(tmp_path, path=str(MNIST))
-    assert train_images.shape == (9000, 28, 28)
-    assert test_images.shape == (1000, 28, 28)
-    assert 0.12 < np.concatenate([train_images, test_images]).mean() / 255 < 0.14  # MNIST's mean is 0.13
+    splits = prepared(tmp_path, path=str(MNIST))
+    assert [split.shape for split in splits] == [(9000, 28, 28), (333, 28, 28), (667, 28, 28)]
+    assert 0.12 < np.concatenate(splits).mean() / 255 < 0.14  # MNIST's mean is 0.13
 
 
 def test_a_folder_of_pictures_is_read_in_grey(tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     for row, image in enumerate(pixels):
         Image.fromarray(image).convert("RGB").save(tmp_path / f"{row:02d}.png")
-    train_images, test_images = prepared(tmp_path / "store", path=str(tmp_path))
-    together = sorted(map(bytes, np.concatenate([train_images, test_images])))
+    together = sorted(map(bytes, np.concatenate(prepared(tmp_path / "store", path=str(tmp_path)))))
     assert together == sorted(map(bytes, pixels))
 
 
@@ -296,9 +336,9 @@ def test_a_data_set_of_openml_is_taken_from_scikit_learns_cache(tmp_path: Path, 
         file = tmp_path / "cache" / "openml" / "openml.org" / f"{name}.gz"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(gzip.compress(content.encode()))
-    train_images, test_images = prepared(tmp_path / "store", name="tiny")
-    assert train_images.shape == (18, 4, 4)
-    together = sorted(map(bytes, np.concatenate([train_images, test_images])))
+    splits = prepared(tmp_path / "store", name="tiny")
+    assert splits[0].shape == (18, 4, 4)
+    together = sorted(map(bytes, np.concatenate(splits)))
     assert together == sorted(map(bytes, pixels))
 
 
@@ -306,7 +346,7 @@ def test_fewer_training_images_are_taken_from_all_over_the_set(tmp_path: Path):
     pixels = np.repeat(np.arange(40, dtype=np.uint8), 16).reshape(40, 4, 4)
     write_idx(tmp_path / "train-idx3", pixels)
     write_idx(tmp_path / "test-idx3", pixels[:4])
-    train_images, _ = prepared(tmp_path / "store", path=str(tmp_path), train_images=4)
+    train_images, *_ = prepared(tmp_path / "store", path=str(tmp_path), train_images=4)
     assert train_images[:, 0, 0].tolist() == [0, 13, 26, 39]
 
 

@@ -228,7 +228,7 @@ def _serve(board: ActorHandle, name: str, reports: Reports | None, peers: Peers)
 
 def _cause(error: TrainingFailedError, storage: Path) -> Exception:
     """A failed guard and a full disk, which would only repeat themselves; a store that is away; else the error as it is."""
-    if guard := re.search(r"GuardFailure: (.*)", str(error)):
+    if guard := re.search(r"(?:GuardFailure|Diverged): (.*)", str(error)):
         return GuardFailure(guard[1])
     if (full := os.strerror(errno.ENOSPC)) in str(error):
         return OSError(errno.ENOSPC, full, str(storage))

@@ -8,6 +8,7 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[
     `metrics`: condition, seed, generation, metric, value. `scores`: condition, seed, generation, set, row, perplexity
     (no rows for a family without sequences). The pages work from disk and offline: each holds plotly.js (4.8 MB).
     """
-    measured = set(metrics.loc[metrics["value"].notna(), "metric"])
+    measured = set(metrics.loc[np.isfinite(metrics["value"]), "metric"])
     drawn: dict[str, Drawing] = {}
     if figure10_test_perplexity.METRIC in measured:
         drawn["figure10_test_perplexity"] = figure10_test_perplexity.draw(metrics)

@@ -4,8 +4,7 @@ What is lost is the logarithm of the last generation's test perplexity over gene
 `collapse`). Conditions of one seed are a pair; the intervals are the scorecard's.
 """
 
-import math
-
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -13,9 +12,11 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from components.figures import style
+from components.measures.risk import RISKS
 from components.scorecard.verdict import above_nought
 
-METRIC = "test/perplexity"
+RISK = RISKS["language"]
+METRIC = RISK.metric
 LEAST = 3
 """Conditions below which figure 10 says as much."""
 CAPTION = (
@@ -31,25 +32,32 @@ _INCH_A_ROW = 0.36
 def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     """From tidy metrics (condition, seed, generation, metric, value) of three conditions or more that hold `test/perplexity`."""
     lost = losses(metrics)
+    infinite = int(np.isinf(lost.to_numpy()).sum())
+    lost = lost.where(np.isfinite(lost))
     first = str(lost.columns[0])
     saved = lost.drop(columns=first).rsub(lost[first], axis=0)
     panels = [(lost, _LOST), (saved, _SAVED.format(first=first))]
-    return _matplotlib(panels), _plotly(panels)
+    left_out = f"; left out: {infinite} infinite (the model diverged)" if infinite else ""
+    return _matplotlib(panels, left_out), _plotly(panels, left_out)
 
 
 def losses(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Nats lost from generation 0 to the last generation that all chains have: a row a seed, a column a condition."""
+    """Nats lost from generation 0 to the last generation that all chains have: a row a seed, a column a condition.
+
+    Infinite where a perplexity is.
+    """
     table = metrics[metrics["metric"] == METRIC].pivot_table(
         index="generation", columns=["condition", "seed"], values="value", sort=False
     )
     whole = table.dropna()
-    change: pd.Series = (whole.loc[whole.index.max()] / whole.loc[0]).map(math.log)
+    lost = [RISK.lost(was, now) for was, now in zip(whole.loc[0], whole.loc[whole.index.max()], strict=True)]
+    change = pd.Series(lost, index=whole.columns)
     return change.unstack("condition")[style.conditions_of(metrics)]
 
 
-def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
+def _matplotlib(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> Figure:
     rows = len(panels[0][0].columns)
-    note = f"points: seeds; bars: mean with 95 % interval over {len(panels[0][0])} seeds"
+    note = f"points: seeds; bars: mean with 95 % interval over {len(panels[0][0])} seeds{left_out}"
     figure = style.panels(2, 1, 5.6, 1.4 + _INCH_A_ROW * rows, _TITLE, note)
     shared: Axes | None = None
     for place, (table, x) in enumerate(panels):
@@ -60,6 +68,8 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
         for condition in table.columns:
             height = heights[condition]
             values = table[condition].dropna()
+            if values.empty:
+                continue
             found = above_nought(values.to_list(), 0.0)
             arms = None if len(values) < 2 else [[found.mean - found.low], [found.high - found.mean]]
             colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
@@ -75,12 +85,13 @@ def _matplotlib(panels: list[tuple[pd.DataFrame, str]]) -> Figure:
     return figure
 
 
-def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
+def _plotly(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> go.Figure:
     conditions = [str(name) for name in panels[0][0].columns]
     figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
     for place, (table, x) in enumerate(panels):
         colour = style.CONDITION_COLOURS[0] if place == 0 else style.CONDITION_COLOURS[2]
-        found = {str(name): above_nought(table[name].dropna().to_list(), 0.0) for name in table.columns}
+        some = [name for name in table.columns if table[name].notna().any()]
+        found = {str(name): above_nought(table[name].dropna().to_list(), 0.0) for name in some}
         points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
         names = [style.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(
@@ -102,7 +113,6 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]]) -> go.Figure:
         figure.update_xaxes(title_text=style.literal(x), zeroline=place == 1, col=place + 1)
     order = [style.literal(name) for name in reversed(conditions)]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
-    style.plotly_look(
-        figure, _TITLE, "points: seeds; bars: mean with 95 % interval over seeds", 220 + 34 * len(conditions)
-    )
+    note = f"points: seeds; bars: mean with 95 % interval over seeds{left_out}"
+    style.plotly_look(figure, _TITLE, note, 220 + 34 * len(conditions))
     return figure

@@ -29,16 +29,18 @@ def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
 
     The y axis, which all panels share, is logarithmic if the runs span more than a factor of ten.
     """
-    runs = metrics[(metrics["metric"] == METRIC) & np.isfinite(metrics["value"])]
-    summary = over_seeds(runs, METRIC)
-    return _matplotlib(runs, summary), _plotly(runs, summary)
+    runs = metrics[metrics["metric"] == METRIC].dropna(subset="value")
+    finite = runs[np.isfinite(runs["value"])]
+    summary = over_seeds(finite, METRIC)
+    note = _note(summary, len(runs) - len(finite))
+    return _matplotlib(finite, summary, note), _plotly(finite, summary, note)
 
 
-def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame, note: str) -> Figure:
     conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
-    figure = style.panels(columns, rows, 5.6, 4.3, _TITLE, _note(summary))
+    figure = style.panels(columns, rows, 5.6, 4.3, _TITLE, note)
     for place, condition in enumerate(conditions):
         axes = figure.add_subplot(rows, columns, place + 1)
         mean = summary[summary["condition"] == condition]
@@ -71,7 +73,7 @@ def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def _plotly(runs: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
+def _plotly(runs: pd.DataFrame, summary: pd.DataFrame, note: str) -> go.Figure:
     conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
@@ -103,7 +105,7 @@ def _plotly(runs: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
     last = int(runs["generation"].max())
     figure.update_xaxes(range=[-0.5, last + 0.5], tickformat="d", dtick=max(1, last // 10), title_text=_X)
     figure.update_yaxes(title_text=_Y, col=1)
-    style.plotly_look(figure, _TITLE, _note(summary), 160 + 420 * rows)
+    style.plotly_look(figure, _TITLE, note, 160 + 420 * rows)
     figure.update_layout(showlegend=False)
     return figure
 
@@ -127,8 +129,9 @@ def _panel_title(mean: pd.DataFrame) -> str:
     return f"{condition}: {style.short(first['mean'])} → {style.short(last['mean'])}"
 
 
-def _note(summary: pd.DataFrame) -> str:
+def _note(summary: pd.DataFrame, infinite: int) -> str:
     seeds = int(summary["seeds"].max())
+    left_out = f"; left out: {infinite} infinite (the model diverged)" if infinite else ""
     if seeds == 1:
-        return "one run (one seed) a condition"
-    return f"thin: a run each; bold: mean ± standard deviation over {seeds} seeds"
+        return f"one run (one seed) a condition{left_out}"
+    return f"thin: a run each; bold: mean ± standard deviation over {seeds} seeds{left_out}"

@@ -65,7 +65,7 @@ KNOWN = (
     Noise(
         name="a failure that is told in a line",
         loggers=("ray.train.v2._internal.util",),
-        words=r"(?s)^Error in training function:.*\n(?:[\w.]+\.(?:GuardFailure|StoreUnavailable|BadInput): |OSError: \[Errno 28\] )[^\n]*\s*$",
+        words=r"(?s)^Error in training function:.*\n(?:[\w.]+\.(?:GuardFailure|Diverged|StoreUnavailable|BadInput): |OSError: \[Errno 28\] )[^\n]*\s*$",
         below=logging.CRITICAL,
         why="a guard, a store that is away, a full disk, a bad input: what went wrong and what to do is said by the study; others keep their traceback",
         version="ray 2.60.0",

@@ -1,4 +1,9 @@
-"""A family's error on real data: what a generation is worth, in one number, the less the better."""
+"""A family's error on real data: what a generation is worth, in one number, the less the better.
+
+What is reported is the error on the test split. A sweep must not choose its trials by that: the best of many would look
+better than it is. It chooses by the same error on the validation split, which is neither trained on nor reported. Where
+the distribution that a family is fitted to is known, the error is exact, there are no splits, and both are one number.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,22 +12,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Risk:
-    """The metric that measures it, and its name. `in_nats`: it is a log already, so what is lost is its difference."""
+    """The metric that is reported, and its name.
+
+    `validation`: the metric of the same error on the validation split; None where the risk is exact. `in_nats`: the error
+    is a log already, so what is lost is a difference.
+    """
 
     metric: str
     name: str
+    validation: str | None = None
     in_nats: bool = False
 
+    @property
+    def steering(self) -> str:
+        """The metric that a sweep chooses by."""
+        return self.validation or self.metric
+
     def lost(self, before: float, after: float) -> float:
-        """How much worse an error is than an earlier one, as a log; infinite where it came from nothing."""
+        """How much worse an error is than an earlier one, as a log.
+
+        Infinite where the earlier error is 0, or where one of them is infinite: the model diverged.
+        """
+        if math.inf in (before, after):
+            return math.inf
         if self.in_nats:
             return after - before
         return math.log(after / before) if before > 0 and after > 0 else math.inf
 
 
 RISKS: Mapping[str, Risk] = {
-    "language": Risk("test/perplexity", "test perplexity"),
-    "vae": Risk("test/negative_elbo", "negative ELBO of test images", in_nats=True),
+    "language": Risk("test/perplexity", "test perplexity", "validation/perplexity"),
+    "vae": Risk("test/negative_elbo", "negative ELBO of test images", "validation/negative_elbo", in_nats=True),
     "gaussian": Risk("wasserstein2_squared/mean", "squared Wasserstein-2 distance"),
     "discrete": Risk("total_variation/mean", "total variation"),
     "mixture": Risk("squared_l2/median", "squared L2 distance"),

@@ -29,6 +29,13 @@ class GuardFailure(RuntimeError):
     """A result that must not stand: weights that did not move, a loss that is no number, blocks of the wrong length."""
 
 
+class Diverged(GuardFailure):
+    """A fit that its settings made no better than its start, or whose loss is not finite. Every worker raises it.
+
+    A study has no use for such a chain. A sweep has: its error is larger than any other trial's.
+    """
+
+
 @dataclass(frozen=True)
 class Step:
     """A phase of one generation as a family sees it: its randomness, its workers, and whom to tell how far it is."""

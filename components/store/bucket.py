@@ -98,7 +98,9 @@ class Bucket:
             ) from None
         if ignored:
             remedy = f"this server ignores {ignored}, without which two machines could hold the same lock"
-            raise BadInput("store.path", self.uri, f"{remedy}; take one that keeps it, such as AWS S3 or SeaweedFS 4.18")
+            raise BadInput(
+                "store.path", self.uri, f"{remedy}; take one that keeps it, such as AWS S3 or SeaweedFS 4.18"
+            )
 
     def _ignored(self, probe: str) -> str | None:
         """The first condition that the server does not keep, or None. Leaves the object `probe` behind."""

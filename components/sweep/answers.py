@@ -1,6 +1,7 @@
 """The sweep's answers in words, each with its interval and the number of seeds behind it; and as numbers."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -43,6 +44,31 @@ def answers(curve: Curve | None, risk: Risk, threshold: float, generations: int,
             f"Twice the epochs {more} the loss without real data by {_words(doubling, behind)} nats{_unsure(doubling)}."
         )
     return found
+
+
+def how_chosen(risk: Risk, objectives: Sequence[str], threshold: float, best: int | None) -> str:
+    """By which numbers the sweep's trials were chosen, which numbers it reports, and which trial it calls the best."""
+    if risk.validation:
+        said = (
+            "Trials were proposed, pruned and chosen by collapse on the validation split. All other numbers are those of "
+            "the test split."
+        )
+    else:
+        said = f"The {risk.name} is exact: trials were proposed, pruned and chosen by the numbers that are reported."
+    if best is None:
+        return f"{said} No trial is the best: none came to its end with finite numbers."
+    return f"{said} The best is trial {best}: {best_means(risk, objectives, threshold)}."
+
+
+def best_means(risk: Risk, objectives: Sequence[str], threshold: float) -> str:
+    """What the best trial is (`Books.best`), in words: "the least cost among ..."."""
+    collapse = "validation collapse" if risk.validation else "collapse"
+    if len(objectives) == 1 or "collapse" not in objectives:
+        return f"the least {collapse if objectives[0] == 'collapse' else objectives[0]}"
+    other = next(name for name in objectives if name != "collapse")
+    return (
+        f"the least {other} among those with a {collapse} under {threshold:g} nats, or the least {collapse} if none is"
+    )
 
 
 def table(curve: Curve | None, threshold: float) -> pd.DataFrame:

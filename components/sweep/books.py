@@ -2,6 +2,9 @@
 
 It is written in the thread that runs the sweep. A trial that was running when everything was killed is still running in
 the books: the next start goes on with it under its number.
+
+Reports hold both collapses, on the test and on the validation split. Optuna is told the one on the validation split, and
+trials are compared by it (`objectives.STEERING`); what is shown of a trial comes from its reports.
 """
 
 import json
@@ -21,9 +24,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from components.config import dotted
 from components.config.errors import BadInput
+from components.sweep.objectives import VALIDATION, steering
 from components.sweep.space import Point
 
 DATABASE, SETTINGS = "study.db", "settings.json"
+GENERATION = "generation "  # what a trial reported after one, among its attributes
 STARTING = 8  # trials drawn at random before a sampler learns from them
 
 SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {
@@ -73,26 +78,26 @@ class Books:
     def report(self, number: int, numbers: Mapping[str, Any]) -> None:
         """What a trial reported after a generation; the same again changes nothing."""
         trial, generation = self.trial(number), int(numbers["generation"])
-        trial.set_user_attr(f"generation {generation}", dict(numbers))
+        trial.set_user_attr(f"{GENERATION}{generation}", dict(numbers))
         if len(self.objectives) == 1 and generation not in self.frozen()[number].intermediate_values:
-            trial.report(numbers[self.objectives[0]], generation)
+            trial.report(steering(numbers, self.objectives)[0], generation)
 
     def reports(self, number: int) -> dict[int, Mapping[str, Any]]:
         """What a trial reported, by generation."""
         found = {
-            int(name.removeprefix("generation ")): numbers
+            int(name.removeprefix(GENERATION)): numbers
             for name, numbers in self.frozen()[number].user_attrs.items()
-            if name.startswith("generation ")
+            if name.startswith(GENERATION)
         }
         return dict(sorted(found.items()))
 
     def at(self, generation: int, but: int) -> list[list[float]]:
-        """The objectives of all trials but one at a generation."""
+        """What all trials but one are compared by at a generation."""
         found = []
         for one in self.frozen():
-            numbers = one.user_attrs.get(f"generation {generation}")
+            numbers = one.user_attrs.get(f"{GENERATION}{generation}")
             if numbers and one.number != but:
-                found.append([numbers[name] for name in self.objectives])
+                found.append(steering(numbers, self.objectives))
         return found
 
     def passed(self, number: int, generation: int) -> bool:
@@ -103,12 +108,12 @@ class Books:
         self.trial(number).set_user_attr(f"passed {generation}", True)
 
     def complete(self, number: int) -> None:
-        """A trial came to its last generation: its values are those it reported there."""
+        """Report a trial as complete, with the values of its last generation."""
         last = list(self.reports(number).values())[-1]
-        self.study.tell(number, [last[name] for name in self.objectives])
+        self.study.tell(number, steering(last, self.objectives))
 
     def prune(self, number: int) -> None:
-        """A trial was stopped: Optuna is told so, not that its last value were its result."""
+        """Report a trial as pruned; its last values are not a result."""
         self.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int) -> None:
@@ -116,24 +121,35 @@ class Books:
         self.study.tell(number, state=TrialState.FAIL)
 
     def front(self) -> list[int]:
-        """Completed trials that no other one beats in every objective."""
-        return [one.number for one in self.study.best_trials] if self._completed() else []
+        """Completed trials that no other one beats in every objective; none of those that diverged."""
+        finite = {one.number for one in self._finite()}
+        return [one.number for one in self.study.best_trials if one.number in finite] if finite else []
 
-    def best(self, threshold: float) -> int | None:
-        """The best trial by its objective. By collapse and others: the cheapest whose collapse is under `threshold`, by the
-        first of the others; else the one that is best by the first objective."""
-        values = {one.number: dict(zip(self.objectives, one.values, strict=True)) for one in self._completed()}
-        if not values:
-            return None
-        others = [name for name in self.objectives if name != "collapse"]
-        if others and "collapse" in self.objectives:
-            enough = [number for number in self.front() if values[number]["collapse"] <= threshold]
-            if enough:
-                return min(enough, key=lambda number: values[number][others[0]])
-        return min(values, key=lambda number: values[number][self.objectives[0]])
+    def best(self, threshold: float, last: int | None = None) -> int | None:
+        """The best trial by its objective; None where no trial came to its end, or all of them diverged.
 
-    def _completed(self) -> list[FrozenTrial]:
-        return [one for one in self.frozen() if one.state == TrialState.COMPLETE]
+        By collapse and other objectives: the cheapest trial whose collapse is under `threshold`, that is the one with the
+        least of the first of the others; where none is under it, the one with the least collapse.
+
+        Args:
+            last: only trials up to this number count.
+        """
+        found = [one for one in self._finite() if last is None or one.number <= last]
+        values = {one.number: dict(zip(self.objectives, one.values, strict=True)) for one in found}
+        order = list(self.objectives)
+        if len(order) > 1 and "collapse" in order:
+            order.remove("collapse")
+            if not any(of["collapse"] <= threshold for of in values.values()):
+                order.insert(0, "collapse")
+            else:
+                values = {number: of for number, of in values.items() if of["collapse"] <= threshold}
+                order.append("collapse")
+        return min(values, key=lambda number: [values[number][name] for name in order], default=None)
+
+    def _finite(self) -> list[FrozenTrial]:
+        """Completed trials whose values are all numbers."""
+        completed = [one for one in self.frozen() if one.state == TrialState.COMPLETE]
+        return [one for one in completed if np.isfinite(one.values).all()]
 
     @property
     def identity(self) -> str:
@@ -176,7 +192,8 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         settings: all that determines the sweep, as JSON.
 
     Raises:
-        BadInput: it was begun with other settings; says what differs.
+        BadInput: it was begun with other settings, of which the message names one; or by a version that chose by the test
+            split, whose values do not compare with those of new trials.
     """
     if not (folder / SETTINGS).exists():
         return []
@@ -194,6 +211,13 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         trials = _study(folder, None).get_trials(deepcopy=False)
     except KeyError:
         return []  # a kill came between the database and the study in it
+    reports = [numbers for one in trials for name, numbers in one.user_attrs.items() if name.startswith(GENERATION)]
+    if not all(any(name.startswith(VALIDATION) for name in numbers) for numbers in reports):
+        remedy = (
+            "this sweep was begun by a version that chose its trials on the test split; give another name: "
+            "what its chains computed is found in the store"
+        )
+        raise BadInput("name", folder.name, remedy)
     return [STATES[one.state] for one in trials if one.state != TrialState.WAITING]
 
 

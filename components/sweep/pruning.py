@@ -3,12 +3,14 @@
 At every rung (generation `grace`, then `factor` times the last) a trial goes on if it is among the best 1/`factor` of those
 that have been there (Li et al. 2018, arXiv 1810.05934). With several objectives the best are those that the fewest fronts
 dominate (MO-ASHA: Schmucker et al. 2021, arXiv 2106.12639): a trial that buys less collapse with more real data is not
-hopeless. Nothing is remembered here: rungs come from the trials' books, so a sweep that was stopped goes on with all of them.
+hopeless. Values are those on the validation split (`objectives.STEERING`). Nothing is remembered here: rungs come from the trials' books, so a sweep that was stopped goes on with all of them.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+
+LARGEST = 1e300
 
 
 def rungs(generations: int, grace: int, factor: float) -> list[int]:
@@ -29,7 +31,8 @@ def hopeless(values: Sequence[float], others: Sequence[Sequence[float]], factor:
     """
     if not others:
         return False
-    everyone = np.array([*others, values], float)
+    # Infinite values, of trials that diverged, would make the percentile nan.
+    everyone = np.clip(np.array([*others, values], float), -LARGEST, LARGEST)
     rewards = -(everyone[:, 0] if everyone.shape[1] == 1 else fronts(everyone).astype(float))
     return bool(rewards[-1] < np.nanpercentile(rewards[:-1], (1 - 1 / factor) * 100))  # rounded as Ray's ASHA rounds it
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.recursion.family import Family
+from components.recursion.family import Diverged, Family
 from components.recursion.loop import run_chain
 from components.recursion.peers import Peers
 from components.recursion.records import Generation
@@ -26,7 +26,10 @@ class TrialWork:
     block: int
 
     def __call__(self, peers: Peers, send: Send) -> Iterator[Mapping[str, Any]]:
-        """Run every chain exactly as a study does; messages as a study's chains send them, under the trial's name."""
+        """Run every chain exactly as a study does; messages as a study's chains send them, under the trial's name.
+
+        A chain that diverges ends the trial: what it reports then has no bound (`objectives.diverged`).
+        """
         runs = [
             run_chain(
                 one.chain,
@@ -41,13 +44,19 @@ class TrialWork:
         ]
         waiting: list[Generation] = []
         sent = time.monotonic()
-        for generations, numbers in reports(zip(*runs, strict=True), self.reports, self.block):
-            waiting += generations
-            if peers.leads and (numbers or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
+        try:
+            for generations, numbers in reports(zip(*runs, strict=True), self.reports, self.block):
+                waiting += generations
+                if peers.leads and (numbers or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
+                    send({"work": self.name, "finished": waiting})
+                    waiting, sent = [], time.monotonic()
+                if numbers:
+                    yield numbers
+        except Diverged as error:
+            if peers.leads and waiting:
                 send({"work": self.name, "finished": waiting})
-                waiting, sent = [], time.monotonic()
-            if numbers:
-                yield numbers
+            seeds = [one.chain.seed for one in self.chains]
+            yield objectives.diverged(seeds, self.chains[0].generations, str(error))
 
 
 def reports(

@@ -29,7 +29,7 @@ from components.families.language.perplexity import Predictions, sequence_losses
 from components.families.language.selection import Selection, kept_as_new, kept_by_surprise
 from components.families.language.training import Recipe
 from components.measures.mauve import AT_MOST
-from components.recursion.family import GuardFailure, Origin, Pool, Progress, Step
+from components.recursion.family import Diverged, GuardFailure, Origin, Pool, Progress, Step
 from components.recursion.peers import Peers
 from components.recursion.rows import compose_rows, gather_rows
 from components.regimes import Regime, equally_often
@@ -142,7 +142,8 @@ class LanguageFamily:
         """Fine-tune from the model in `start` (or from random weights); writes `model/`, `losses.parquet`, `validation.parquet`.
 
         Raises:
-            GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
+            Diverged: a loss is not finite.
+            GuardFailure: the weights did not move, or a step was skipped.
         """
         training = self._training(composed, pool)
         seed = int(step.random.generate_state(1)[0])
@@ -237,7 +238,8 @@ class LanguageFamily:
         """How this model foresees the real test split, and generation 0 its samples (figures 10 and 11); what the samples are.
 
         Raises:
-            GuardFailure: generation 0 is no better than the weights it started from.
+            Diverged: generation 0 is no better than the weights it started from.
+            GuardFailure: the model foresees the test split with a loss that is not a number.
         """
         first = fitted == origin.generation0
         if first:
@@ -318,7 +320,7 @@ def _model(fitted: Path) -> OPTForCausalLM:
 def _guard_generation0(fitted: Path) -> None:
     losses = pd.read_parquet(fitted / "validation.parquet")["loss"]
     if not losses[1:].min() < losses[0]:
-        raise GuardFailure(
+        raise Diverged(
             f"generation 0 is no better than its start: validation loss {losses[0]:.4f}, then {losses[1:].min():.4f}"
         )
 

@@ -15,9 +15,9 @@ from components.corpus import Corpus
 from components.families.device import device
 from components.families.language import model as opt
 from components.families.language.deepspeed_engine import DeepSpeedEngine
-from components.families.language.perplexity import token_losses
+from components.families.language.perplexity import perplexity_of, token_losses
 from components.families.language.training import Batches, Engine, Recipe, TorchEngine, blocks_at_once, fine_tune
-from components.recursion.family import GuardFailure, Progress
+from components.recursion.family import Diverged, GuardFailure, Progress
 from components.recursion.peers import Peers
 from components.store import MANIFEST, read_manifest
 
@@ -45,7 +45,8 @@ def train_model(
         start_loss: the starting weights' loss on the validation split, where it is known.
 
     Raises:
-        GuardFailure: the weights did not move, a step was skipped, or a loss is not finite.
+        Diverged: a loss is not finite.
+        GuardFailure: the weights did not move, or a step was skipped.
     """
     if recipe.micro_batch_size is None:
         recipe = replace(recipe, micro_batch_size=peers.least(blocks_at_once(model, training.shape[1], device())))
@@ -68,6 +69,8 @@ def train_model(
             progress,
             start_loss,
         )
+    except FloatingPointError as error:
+        raise Diverged(str(error)) from error
     except ArithmeticError as error:
         raise GuardFailure(str(error)) from error
     finally:
@@ -82,7 +85,7 @@ def train_model(
     pd.DataFrame(history.losses, columns=["step", "epoch", "loss", "learning_rate"]).to_parquet(out / "losses.parquet")
     pd.DataFrame(history.validation, columns=["epoch", "loss"]).to_parquet(out / "validation.parquet")
     return {
-        "validation/perplexity": math.exp(dict(history.validation)[history.kept_epoch]),
+        "validation/perplexity": perplexity_of(dict(history.validation)[history.kept_epoch]),
         "train/kept_epoch": history.kept_epoch,
         "train/weights_moved": history.moved,
         "tokens/fit": recipe.epochs * training.size,
@@ -90,11 +93,11 @@ def train_model(
 
 
 def validation_loss_of(fitted: Path | None) -> float | None:
-    """What a model that this project trained gave on the study's validation split; not known of others."""
+    """What a model that this project trained gave on the study's validation split; None where that is not known."""
     if fitted is None or not (fitted / MANIFEST).exists():
         return None
     validated = read_manifest(fitted)["metrics"].get("validation/perplexity")
-    return math.log(validated) if validated else None
+    return math.log(validated) if validated and math.isfinite(validated) else None
 
 
 def _validation_loss(module: nn.Module, blocks: np.ndarray, peers: Peers) -> float:

@@ -7,7 +7,13 @@ import pandas as pd
 from transformers import AutoTokenizer
 
 from components.corpus import Corpus
-from components.families.language.perplexity import Predictions, perplexity, sequence_losses, sequence_perplexity
+from components.families.language.perplexity import (
+    Predictions,
+    perplexity,
+    sequence_losses,
+    sequence_perplexities,
+    sequence_perplexity,
+)
 from components.measures.calibration import expected_calibration_error
 from components.measures.diversity import (
     compression_ratio,
@@ -21,13 +27,20 @@ from components.measures.diversity import (
 )
 from components.measures.mauve import AT_MOST, mauve
 from components.measures.tails import kl_to_real, rare_token_mass, zipf_exponent
+from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 
 REAL, WRITTEN = "states/real", "states/written"
 
 
 def of_test(test: Predictions, blocks: np.ndarray, separator: int) -> dict[str, float]:
-    """Of the real test blocks (n, length) under the generation's model, figure 10's perplexity first."""
+    """Of the real test blocks (n, length) under the generation's model, figure 10's perplexity first.
+
+    Raises:
+        GuardFailure: a loss is not a number.
+    """
+    if np.isnan(test.losses).any():
+        raise GuardFailure("the model's loss on the test split is not a number")
     mean, deviation = sequence_perplexity(test.losses)
     return {
         "test/perplexity": perplexity(test.losses, blocks),
@@ -41,7 +54,7 @@ def of_test(test: Predictions, blocks: np.ndarray, separator: int) -> dict[str, 
 
 def of_scores(losses: np.ndarray) -> dict[str, float]:
     """Of the samples' token losses (n, length - 1) under generation 0, over sequences (figure 11)."""
-    each, name = np.exp(sequence_losses(losses)), "synthetic/perplexity_under_generation0"
+    each, name = sequence_perplexities(losses), "synthetic/perplexity_under_generation0"
     return {
         f"{name}_mean": float(each.mean()),
         f"{name}_median": float(np.median(each)),
@@ -91,7 +104,5 @@ def scores_table(losses: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def _scores(name: str, losses: np.ndarray) -> pd.DataFrame:
-    mean = sequence_losses(losses)
-    return pd.DataFrame(
-        {"set": name, "row": np.arange(len(mean), dtype=np.int32), "loss": mean, "perplexity": np.exp(mean)}
-    )
+    row, loss = np.arange(len(losses), dtype=np.int32), sequence_losses(losses)
+    return pd.DataFrame({"set": name, "row": row, "loss": loss, "perplexity": sequence_perplexities(losses)})

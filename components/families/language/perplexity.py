@@ -3,6 +3,9 @@
 A block is scored by itself, with no context from the blocks before it: its first token is given, the others are
 predicted. The paper's published code averages the means of batches and calls exp(std of the loss) a standard deviation of
 perplexity; here every token weighs the same, and deviations are taken over sequences.
+
+A perplexity is infinite where the mean loss is above 709.78 nats, whose exponential no float64 holds. That is a finding
+about a model that diverged, and is recorded as one; the loss itself stands in scores.parquet.
 """
 
 import math
@@ -143,14 +146,29 @@ def perplexity(losses: np.ndarray, blocks: np.ndarray, separator: int | None = N
     if losses.shape != targets.shape:
         raise ValueError(f"losses of shape {losses.shape} are not those of blocks of shape {blocks.shape}")
     counted = losses if separator is None else losses[targets != separator]
-    return math.exp(counted.mean(dtype=np.float64)) if counted.size else math.nan
+    return perplexity_of(float(counted.mean(dtype=np.float64))) if counted.size else math.nan
+
+
+def perplexity_of(loss: float) -> float:
+    """exp of a mean loss in nats; infinite where that is no float64."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
+
+
+def sequence_perplexities(losses: np.ndarray) -> np.ndarray:
+    """exp of every sequence's mean loss, float64 (n,); infinite where that is no float64."""
+    with np.errstate(over="ignore"):
+        return np.exp(sequence_losses(losses))
 
 
 def sequence_perplexity(losses: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation (ddof=1) over sequences of each one's own perplexity.
 
     The mean exceeds `perplexity`, often by far: it is an arithmetic mean of exponentials, in which rare hard sequences
-    count most.
+    count most. Of an infinite mean the deviation is nan.
     """
-    each = np.exp(sequence_losses(losses))
-    return float(each.mean()), float(each.std(ddof=1)) if len(each) > 1 else 0.0
+    each = sequence_perplexities(losses)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(each.mean()), float(each.std(ddof=1)) if len(each) > 1 else 0.0

@@ -148,7 +148,7 @@ def fine_tune(
         Weights of the epoch kept (rank 0), and the history; `moved` is the relative distance the weights travelled.
 
     Raises:
-        FloatingPointError: a loss that is not finite.
+        FloatingPointError: a loss, in training or on the validation split, that is not finite; on every rank.
         ArithmeticError: the optimiser skipped a step.
     """
     torch.manual_seed(seed * 1024 + rank)
@@ -181,6 +181,8 @@ def fine_tune(
         if recipe.keep == "last" and epoch + 1 < recipe.epochs:
             continue
         validation.append((epoch + 1, validation_loss(engine.scored)))
+        if not math.isfinite(validation[-1][1]):
+            raise FloatingPointError(f"the validation loss of epoch {epoch + 1} is {validation[-1][1]}")
         if validation[-1][1] < lowest:
             kept, kept_epoch, lowest = engine.state(), epoch + 1, validation[-1][1]
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))

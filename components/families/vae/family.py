@@ -23,12 +23,12 @@ from components.families.device import device
 from components.families.vae import model as vae
 from components.families.vae.images import evenly
 from components.families.vae.training import Recipe, Rows, Sampling, draw, train
-from components.recursion.family import GuardFailure, Origin, Pool, Step
+from components.recursion.family import Diverged, GuardFailure, Origin, Pool, Step
 from components.recursion.rows import compose_rows
 from components.regimes import REAL, Composition, Regime
 from components.store import read_manifest
 
-FORMATS = {"fit": 1, "sample": 1, "measure": 1}
+FORMATS = {"fit": 1, "sample": 1, "measure": 2}
 """To be raised with any change of the code that changes what a phase leaves."""
 
 AT_ONCE = 1000
@@ -62,21 +62,27 @@ class VaeFamily:
         of_phase = {
             "fit": {**asdict(self.recipe), **drawing, "latents": self.latents, "fresh": self.fresh},
             "sample": drawing,
-            "measure": {},
+            "measure": {"validation": self._files["validation.npy"]["sha256"]},
         }
         return {kind: {**settings, "format": FORMATS[kind]} for kind, settings in of_phase.items()}
 
     @cached_property
     def real(self) -> dict[str, np.ndarray]:
-        """`train` and `test`; uint8 (images, height, width)."""
-        return {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in ("train", "test")}
+        """`train`, `validation` and `test`; uint8 (images, height, width)."""
+        splits = ("train", "validation", "test")
+        return {name: np.load(self.images_folder / f"{name}.npy", allow_pickle=False) for name in splits}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "real"}  # each worker reads its own
 
     def digests(self) -> Mapping[str, str]:
-        files = read_manifest(self.images_folder)["files"]
-        return {"training": files["train.npy"]["sha256"], "evaluation": files["test.npy"]["sha256"]}
+        """Of the validation images nothing: they determine measures alone, and stand in the settings of those."""
+        return {"training": self._files["train.npy"]["sha256"], "evaluation": self._files["test.npy"]["sha256"]}
+
+    @property
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        files: Mapping[str, Mapping[str, str]] = read_manifest(self.images_folder)["files"]
+        return files
 
     def base(self) -> None:
         return None
@@ -89,7 +95,8 @@ class VaeFamily:
         """Train a VAE from random weights; writes `model/` and `losses.parquet`.
 
         Raises:
-            GuardFailure: a loss is no number, the weights did not move, or the last epoch is no better than the first step.
+            Diverged: a loss is not finite, or the last epoch is no better than the first step.
+            GuardFailure: the weights did not move.
         """
         seeds = step.random.generate_state(3).tolist()
         frame = pd.read_parquet(composed / "composition.parquet")
@@ -105,9 +112,8 @@ class VaeFamily:
         history = pd.DataFrame(losses, columns=["step", "epoch", "loss"])
         last = float(history.loc[history["epoch"] == history["epoch"].max(), "loss"].mean())
         if torch.equal(before, after) or (len(history) > 1 and not last < history["loss"][0]):
-            raise GuardFailure(
-                f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch"
-            )
+            failure = GuardFailure if torch.equal(before, after) else Diverged
+            raise failure(f"nothing was learnt: loss {history['loss'][0]:.2f} at first, {last:.2f} in the last epoch")
         vae.save(model, out / "model")
         history.to_parquet(out / "losses.parquet")
         return {"train/negative_elbo": last, "train/weights_moved": float((after - before).norm() / before.norm())}
@@ -148,24 +154,26 @@ class VaeFamily:
         published notebook sees the images fall together (paper.md).
 
         Raises:
-            GuardFailure: generation 0 is no better at the test images than random weights.
+            Diverged: generation 0 is no better at the validation images than random weights.
         """
         random = torch.Generator().manual_seed(int(step.random.generate_state(1)[0]))
         model, first = (vae.load(folder / "model") for folder in (fitted, origin.generation0))
         real, synthetic = evenly(self.real["train"], SCORED), evenly(self.samples(sampled), SCORED)
         test = _scores("test", model, self.real["test"], random)
         frames = [test, _scores("synthetic", first, synthetic, random)]
+        validated = float(_scores("validation", model, self.real["validation"], random)["negative_elbo"].mean())
         if fitted == origin.generation0:
             untrained = vae.create(model.shape, int(step.random.generate_state(2)[1]))
-            worse = _scores("untrained", untrained, self.real["test"], random)
-            if not test["negative_elbo"].mean() < worse["negative_elbo"].mean():
-                raise GuardFailure("generation 0 describes the test images no better than random weights do")
+            worse = _scores("untrained", untrained, self.real["validation"], random)
+            if not validated < worse["negative_elbo"].mean():
+                raise Diverged("generation 0 describes the validation images no better than random weights do")
             frames.append(_scores("real", first, real, random))
         scores = pd.concat(frames, ignore_index=True)
         scores.to_parquet(out / "scores.parquet", index=False)
         of = dict(iter(scores.groupby("set")))
         spreads = {f"{name}/latent_spread": _latent_spread(of[name]) for name in ("synthetic", "real") if name in of}
         return {
+            "validation/negative_elbo": validated,
             "test/negative_elbo": float(of["test"]["negative_elbo"].mean()),
             "test/reconstruction": float(of["test"]["reconstruction"].mean()),
             "test/divergence": float(of["test"]["divergence"].mean()),

@@ -1,6 +1,9 @@
 """Real images: scikit-learn's digits, IDX files, a folder of pictures, or a data set of OpenML by name.
 
-source -> grey images of one size (bytes) -> training and test split -> `train.npy`, `test.npy` in the store
+source -> grey images of one size (bytes) -> training, validation and test split -> an array each in the store
+
+A third of the held-out images are the validation split: a sweep chooses by them, and reports the test split. They come out
+of the held-out images so that the training set has the size that the source, and the paper, give it.
 """
 
 import gzip
@@ -21,7 +24,9 @@ from components.store import Phase, Store, write_array
 DIGITS = "digits"
 BRIGHTEST_DIGIT = 16
 TEST_SHARE = 0.1
-"""Of images that come without a test set of their own."""
+"""Of images that come without a test set of their own: so many are held out."""
+VALIDATION_EVERY = 3
+"""Every third held-out image, in the order of the file, which is often sorted by what the images show."""
 SIDES = 4
 """Two convolutions halve the image: its sides must be multiples of this."""
 IDX_UNSIGNED_BYTES_3D = b"\x00\x00\x08\x03"
@@ -29,7 +34,7 @@ IDX_HEADER = 16
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 Split = tuple[np.ndarray, np.ndarray]
-"""Training and test images; uint8 (images, height, width)."""
+"""Training and held-out images; uint8 (images, height, width)."""
 
 
 def prepare(settings: ImagesSettings, store: Store) -> Phase:
@@ -38,14 +43,17 @@ def prepare(settings: ImagesSettings, store: Store) -> Phase:
     Raises:
         BadInput: nothing there, a damaged file, images of unequal or of no possible size, OpenML out of reach.
     """
-    train, test = _read(settings)
+    train, heldout = _read(settings)
     train = evenly(train, settings.train_images or len(train))
-    digests = {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in (("train", train), ("test", test))}
+    validates = np.arange(len(heldout)) % VALIDATION_EVERY == 1
+    splits = {"train": train, "validation": heldout[validates], "test": heldout[~validates]}
+    digests = {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in splits.items()}
 
     def write(out: Path) -> dict[str, float]:
-        write_array(out / "train.npy", train)
-        write_array(out / "test.npy", test)
-        return {"train/images": len(train), "test/images": len(test), "height": train.shape[1], "width": train.shape[2]}
+        for name, part in splits.items():
+            write_array(out / f"{name}.npy", part)
+        sizes = {f"{name}/images": len(part) for name, part in splits.items()}
+        return {**sizes, "height": train.shape[1], "width": train.shape[2]}
 
     prepared = phase(store, "images", {**digests, "shape": list(train.shape[1:])}, lambda out, _: write(out))
     store.bring(prepared.place)
@@ -60,20 +68,21 @@ def evenly(images: np.ndarray, most: int) -> np.ndarray:
 def _read(settings: ImagesSettings) -> Split:
     if settings.path is None:
         field, value = "data.name", settings.name
-        train, test = _split(_digits() if settings.name == DIGITS else _openml(settings.name))
+        train, heldout = _split(_digits() if settings.name == DIGITS else _openml(settings.name))
     else:
         field, value = "data.path", settings.path
-        train, test = _local(Path(settings.path).expanduser())
+        train, heldout = _local(Path(settings.path).expanduser())
     height, width = train.shape[1:]
     if height % SIDES or width % SIDES:
         raise BadInput(field, value, f"images of {height}x{width}; both sides must be multiples of {SIDES}: pad them")
-    if not len(test) or len(train) < 2:
-        raise BadInput(field, value, f"{len(train)} + {len(test)} images are too few to train and to test on")
-    return train, test
+    if len(heldout) < 2 or len(train) < 2:
+        remedy = f"{len(train)} images to train on and {len(heldout)} held out are too few; give 2 or more of each"
+        raise BadInput(field, value, remedy)
+    return train, heldout
 
 
 def _split(images: np.ndarray) -> Split:
-    """The same test images every time, whatever the seeds of a study."""
+    """The same held-out images every time, whatever the seeds of a study."""
     order = np.random.default_rng(0).permutation(len(images))
     tested = round(TEST_SHARE * len(images))
     return images[np.sort(order[tested:])], images[np.sort(order[:tested])]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.families.vae.model import Vae, negative_elbo
-from components.recursion.family import GuardFailure, Progress
+from components.recursion.family import Diverged, Progress
 from components.regimes import Composition
 
 Sampling = Literal["means", "bernoulli"]
@@ -66,7 +66,7 @@ def train(
     """Train `model` in place; (step, epoch, loss) of every step, the loss in nats an image.
 
     Raises:
-        GuardFailure: a loss is no number.
+        Diverged: a loss is not finite.
     """
     n = len(rows.composition.row)
     steps_an_epoch = -(-n // recipe.batch_size)
@@ -87,5 +87,5 @@ def train(
             losses.append((len(losses), epoch, loss.detach(), len(chosen)))
             progress(len(losses), recipe.epochs * steps_an_epoch)
         if not torch.isfinite(losses[-1][2]):
-            raise GuardFailure(f"the loss of epoch {epoch} is no number; lower train.learning_rate")
+            raise Diverged(f"the loss of epoch {epoch} is not finite; lower train.learning_rate")
     return [(step, epoch, float(loss) / size) for step, epoch, loss, size in losses]

@@ -124,7 +124,7 @@ def _note(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> str:
     seeds = int(lines["seeds"].max())
     parts = [f"mean over {seeds} seeds" if seeds > 1 else "one seed a trial"]
     if rows["best"].any():
-        parts.append("bold: the best trial")
+        parts.append(f"bold: the best trial ({sweep.best_means})")
     if (rows["state"] == "pruned").any():
         parts.append("a cross (×): pruned after that generation")
     if (rows["state"] == "failed").any():

@@ -172,4 +172,6 @@ def _note(sweep: SweepFigures, fields: tuple[str, str]) -> str:
     others = [trials.readable(field) for field in sweep.fields if field not in fields]
     if others:
         note += f"; trials differ in {', '.join(others)} too"
+    if len(_best(sweep, fields)):
+        note += f"; star: the best trial ({sweep.best_means})"
     return note

@@ -5,6 +5,8 @@ colour bars and dots that are nearly white; the history of several objectives ha
 were pruned. All of them name objectives by number. Their pictures change matplotlib's style for the whole process.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import optuna
 import pandas as pd
@@ -24,12 +26,14 @@ IMPORTANCES_CAPTION = (
     "that add up to 1). With few trials this is a hint, not a measurement."
 )
 PARETO_CAPTION = (
-    "The two objectives of the completed trials. Those on the front, with the line, are better than any other in one of "
-    "them; on the page, pointing at a trial names its settings."
+    "The two objectives of the completed trials. Those on the front are better than any other in one of them; they were "
+    "chosen on the validation split and are drawn with their numbers on the test split, so one may lie above the line. On "
+    "the page, pointing at a trial names its settings."
 )
 HISTORY_CAPTION = (
-    "The first objective of the completed trials in the order in which they were begun, and the best so far. Crosses at "
-    "the bottom are trials that were pruned."
+    "The first objective of the completed trials in the order in which they were begun. The line is that of the trial which "
+    "was the best so far, the star the best of all: trials are chosen on the validation split and drawn with their numbers "
+    "on the test split. Crosses at the bottom are trials that were pruned."
 )
 FEWEST = 4  # completed trials that say something about importance
 _FRONT_LABEL, _OTHER_LABEL = "on the front", "other completed trials"
@@ -48,12 +52,13 @@ def importances(sweep: SweepFigures) -> pd.DataFrame:
     completed = _with_all_fields(sweep)
     fields = [field for field in sweep.fields if len({str(trial.params[field]) for trial in completed}) > 1]
     columns = {}
-    for index, objective in enumerate(sweep.objectives):
-        values = np.array([trial.values[index] for trial in completed], float)
-        values = values[np.isfinite(values)]
-        if len(values) < FEWEST or len(fields) < 2 or np.ptp(values) < 1e-12 * np.abs(values).max():
+    for objective in sweep.objectives:
+        values = _reported(sweep, objective)
+        finite = np.array([values[trial.number] for trial in completed], float)
+        finite = finite[np.isfinite(finite)]
+        if len(finite) < FEWEST or len(fields) < 2 or np.ptp(finite) < 1e-12 * np.abs(finite).max():
             continue
-        columns[objective] = _fanova(sweep.study, list(sweep.fields), index, fields)
+        columns[objective] = _fanova(sweep.study, list(sweep.fields), values, fields)
     table = pd.DataFrame(columns, index=fields)
     return table.sort_values(list(table.columns), ascending=False) if columns else table.head(0)
 
@@ -63,9 +68,14 @@ def _with_all_fields(sweep: SweepFigures) -> list[FrozenTrial]:
     return [trial for trial in completed if all(field in trial.params for field in sweep.fields)]
 
 
-def _fanova(study: optuna.Study, fields: list[str], index: int, shown: list[str]) -> dict[str, float]:
+def _reported(sweep: SweepFigures, objective: str) -> dict[int, float]:
+    """By trial what is reported of it: Optuna's own values are those on the validation split."""
+    return dict(zip(sweep.trials["trial"], trials.numbers(sweep.trials, objective).tolist(), strict=True))
+
+
+def _fanova(study: optuna.Study, fields: list[str], values: Mapping[int, float], shown: list[str]) -> dict[str, float]:
     def target(trial: FrozenTrial) -> float:
-        return float(trial.values[index])
+        return values[trial.number]
 
     evaluator = FanovaImportanceEvaluator(seed=0)
     found = get_param_importances(study, evaluator=evaluator, params=fields, target=target)
@@ -173,12 +183,16 @@ def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
 
 
 def _staircase(front: pd.DataFrame, x: str, y: str, right: float, top: float) -> tuple[list[float], list[float]]:
-    """The edge of what the trials dominate: from the top down to the right, a step a trial."""
+    """The edge of what the trials dominate: from the top down to the right, a step a trial.
+
+    A trial above the edge, which the validation split put on the front and the test split does not, makes no step.
+    """
     steps_x: list[float] = []
     steps_y = [top]
     for across, up in front.sort_values([x, y], ascending=[True, False])[[x, y]].to_numpy(float):
-        steps_x += [across, across]
-        steps_y += [up, up]
+        if up <= steps_y[-1]:
+            steps_x += [across, across]
+            steps_y += [up, up]
     return [*steps_x, right], steps_y
 
 
@@ -204,7 +218,7 @@ def history_possible(sweep: SweepFigures) -> bool:
 
 
 def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
-    """Completed trials as dots, the least so far as a line; pruned and failed trials have no value, but their place."""
+    """Completed trials as dots, the best so far as a line; pruned and failed trials have no value, but their place."""
     objective = sweep.objectives[0]
     label = trials.objective_label(sweep, objective)
     rows = trials.in_state(sweep, "completed", objective).sort_values("trial")
@@ -213,7 +227,7 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     style.dress(axes, "", "trial", label)
     page = go.Figure()
     last = int(sweep.trials["trial"].max())
-    line_x, line_y = [*rows["trial"], last], np.minimum.accumulate([*rows[objective], np.inf])
+    line_x, line_y = _best_so_far(sweep, rows, last)
     low, high = _ends(rows[objective])
     low -= 0.05 * (high - low)  # room for the marks below
     axes.step(line_x, line_y, where="post", color=ACCENT, linewidth=2.4, label="best so far", zorder=2)
@@ -226,6 +240,15 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     boxes = [trials.hover(row, sweep, _told(sweep, objective, row)) for _, row in rows.iterrows()]
     marker = {"size": 11, "color": blue, "line": {"width": 1, "color": "white"}}
     page.add_trace(drawing.dots(rows["trial"], rows[objective], "a completed trial", boxes, marker))
+    best = rows[rows["best"].astype(bool)]
+    if len(best):
+        axes.plot(
+            best["trial"], best[objective], linestyle="none", marker="*", markersize=17, color=ACCENT,
+            markeredgecolor="white", label="the best", zorder=4,
+        )  # fmt: skip
+        star = {"symbol": "star", "size": 18, "color": ACCENT, "line": {"width": 1, "color": "white"}}
+        boxes = [trials.hover(row, sweep, _told(sweep, objective, row)) for _, row in best.iterrows()]
+        page.add_trace(drawing.dots(best["trial"], best[objective], "the best", boxes, star))
     for state, short, symbol in (("pruned", "x", "x-thin"), ("failed", "+", "cross-thin")):
         ended = trials.in_state(sweep, state)
         if not len(ended):
@@ -252,10 +275,19 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     return drawing.finish_picture(figure), page
 
 
+def _best_so_far(sweep: SweepFigures, rows: pd.DataFrame, last: int) -> tuple[list[int], list[float]]:
+    """Of each trial, and of the last one, the number and the first objective of the best trial up to it."""
+    values = _reported(sweep, sweep.objectives[0])
+    best = [(trial, sweep.best_so_far[trial]) for trial in (*rows["trial"], last)]
+    found = [(trial, values[one]) for trial, one in best if one is not None and np.isfinite(values[one])]
+    return [trial for trial, _ in found], [value for _, value in found]
+
+
 def _history_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
-    best = rows.sort_values([sweep.objectives[0], "trial"]).iloc[0]
-    tried = trials.settings(best, sweep.fields)
-    parts = [f"the least: trial {best['trial']}" + (f" ({tried})" if tried else "")]
+    parts = []
+    for _, best in rows[rows["best"].astype(bool)].iterrows():
+        tried = trials.settings(best, sweep.fields)
+        parts.append(f"the best: trial {best['trial']}" + (f" ({tried})" if tried else "") + f", {sweep.best_means}")
     for state, mark in (("pruned", "a cross (×)"), ("failed", "a plus (+)")):
         if count := int((sweep.trials["state"] == state).sum()):
             parts.append(f"{mark} below: {state}, {count} of {len(sweep.trials)} trials")

@@ -1,7 +1,7 @@
 """A sweep as its figures take it: its trials, which of their numbers can be drawn, and how a trial is named."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ class SweepFigures:
     `trials`: a row a trial: trial, state (completed, pruned, failed or running), generation (the last it reached),
     collapse (nats, there), cost, seconds, best, pareto, and a column for each searched field (numbers or text, missing
     where it did not apply). `paths`: trial, seed, generation, value (the error), collapse (log of it over generation
-    0's). `unit`: what cost counts.
+    0's). `unit`: what cost counts. Error and collapse are those on the test split; which trial is the best was chosen on
+    the validation split. `best_means`: by what, in words. `best_so_far`: by trial, the best of those up to it, or None.
     """
 
     trials: pd.DataFrame
@@ -37,6 +38,8 @@ class SweepFigures:
     unit: str
     study: optuna.Study
     curve: "FittedCurve | None"
+    best_means: str
+    best_so_far: Mapping[int, int | None]
 
 
 def in_state(sweep: SweepFigures, state: str, *finite: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """What all chains of a study share, from their settings: what the study's intervals are conditional on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from components.recursion.records import Chain
@@ -8,12 +8,18 @@ from components.scorecard import Facts
 
 
 def facts_of(
-    chains: Sequence[Chain], *, drawn: bool = False, overlapping: bool = False, test_error: bool = False
+    chains: Sequence[Chain],
+    processors: Collection[str],
+    *,
+    drawn: bool = False,
+    overlapping: bool = False,
+    test_error: bool = False,
 ) -> Facts:
     """What the seeds of a study share.
 
     Args:
         chains: all that were planned.
+        processors: the kinds of processor that their phases were computed on (`processors_of`).
         drawn: whether each seed draws its real data from a known distribution.
         overlapping: whether the training sets of some seeds have pieces in common.
         test_error: whether the study's intervals include the sampling error of the test split.
@@ -26,7 +32,7 @@ def facts_of(
         overlapping=overlapping,
         base="none" if not started else "own" if own else "shared",
         test_error=test_error,
-        processors=(),  # no phase writes down yet what it ran on
+        processors=processors,
     )
 
 

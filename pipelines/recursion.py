@@ -22,6 +22,7 @@ from components.families.language.family import LanguageFamily
 from components.figures import CAPTIONS, save_all
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
+from components.recursion.machines import processors_of
 from components.recursion.records import Chain, Generation
 from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
 from components.store import Store
@@ -106,7 +107,7 @@ def _run(
             lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
             base_perplexities(plan.bases),
             lambda: beside_real_text(scores()),
-            lambda metrics: _judged(settings, plan, metrics, scores()),
+            lambda metrics: _judged(settings, plan, metrics, scores(), processors_of(finished, store)),
         )
     if failed:
         raise failed
@@ -154,7 +155,9 @@ def settings_of_conditions(chains: Sequence[Chain], names: Collection[str]) -> d
     return {chain.condition: chain.settings for chain in first if chain.condition in names}
 
 
-def _judged(settings: RecursionSettings, plan: Plan, metrics: pd.DataFrame, scores: pd.DataFrame) -> Judgement:
+def _judged(
+    settings: RecursionSettings, plan: Plan, metrics: pd.DataFrame, scores: pd.DataFrame, processors: Sequence[str]
+) -> Judgement:
     chains = [work.chain for work in plan.chains]
     study = numbers(
         metrics,
@@ -163,7 +166,7 @@ def _judged(settings: RecursionSettings, plan: Plan, metrics: pd.DataFrame, scor
         settings.generations,
         losses_on_test(scores, "loss"),
         conditional_on(
-            facts_of(chains, overlapping=drawn_blocks(plan.bases, plan.chains).overlapping, test_error=True)
+            facts_of(chains, processors, overlapping=drawn_blocks(plan.bases, plan.chains).overlapping, test_error=True)
         ),
     )
     return judge(study, language_claims(study), language_evidence(study))

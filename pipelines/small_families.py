@@ -14,6 +14,7 @@ from components.config.errors import BadInput
 from components.config.settings import RegimeCondition, StudySettings
 from components.families.memory import Need
 from components.recursion.loop import make_chain, stored_generations
+from components.recursion.machines import processors_of
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
@@ -129,18 +130,24 @@ def run_study(
                     draw,
                     captions,
                     derived=lambda: derived(finished),
-                    judge=lambda metrics: judge(_numbers(settings, chains, metrics, held_out(finished))),
+                    judge=lambda metrics: judge(
+                        _numbers(settings, chains, metrics, held_out(finished), processors_of(finished, store))
+                    ),
                 )
             if failed:
                 raise cluster.Failed({names[name]: error for name, error in failed.errors.items()})
 
 
 def _numbers(
-    settings: StudySettings, chains: Sequence[ChainWork[Any]], metrics: pd.DataFrame, held_out: HeldOut
+    settings: StudySettings,
+    chains: Sequence[ChainWork[Any]],
+    metrics: pd.DataFrame,
+    held_out: HeldOut,
+    processors: Sequence[str],
 ) -> Numbers:
     of_condition = {work.chain.condition: work.chain.settings for work in chains}  # its chains differ in the seed alone
     drawn = chains[0].family.in_memory  # these families draw from a known distribution
-    facts = facts_of([work.chain for work in chains], drawn=drawn, test_error=bool(held_out))
+    facts = facts_of([work.chain for work in chains], processors, drawn=drawn, test_error=bool(held_out))
     return numbers(metrics, of_condition, settings.seeds, settings.generations, held_out, conditional_on(facts))
 
 

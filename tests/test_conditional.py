@@ -75,7 +75,7 @@ def chain(
     ],
 )  # fmt: skip
 def test_what_seeds_share_is_read_off_the_settings_of_their_chains(chains: list[Chain], facts: Facts):
-    assert facts_of(chains) == facts
+    assert facts_of(chains, facts.processors) == facts
 
 
 @pytest.fixture

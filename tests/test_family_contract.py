@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.families.vae.family import VaeFamily
 from components.recursion.family import Arrays, Family, Origin, Pool, Step
 from components.recursion.loop import make_chain, run_chain, stored_generations
 from components.recursion.records import Chain, Generation
@@ -108,7 +109,7 @@ def test_generation_0_is_fitted_on_the_real_rows_and_samples_as_many_of_their_ki
     (generation,) = run(chain_of(family), family, Store.open(str(tmp_path / "store")), 0)
     composition = pd.read_parquet(generation.directories["compose"] / "composition.parquet")
     assert (composition["source"] == REAL).all()
-    real = np.load(family.data_folder / "train.npy")
+    real = family.real["train"] if isinstance(family, VaeFamily) else family.real()
     assert composition["row"].tolist() == list(range(len(real)))
     samples = family.samples(generation.directories["sample"])
     assert samples.shape == real.shape

@@ -4,6 +4,7 @@ Settings are found by walking the models that validate them, so a new one fails 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
@@ -164,6 +165,7 @@ class Recursion(Kind):
             "corpus.block_size": "8",
             "corpus.remainder": "drop_every_1000_lines",
             "corpus.train_blocks": "30",
+            "corpus.shared_blocks": "true",
             "corpus.reserve_blocks": "9",
             "corpus.heldout_blocks": "7",
             "corpus.vocabulary_size": "270",
@@ -180,6 +182,7 @@ class Recursion(Kind):
             "base.learning_rate": "0.1",
             "base.batch_size": "7",
             "base.blocks": "11",
+            "base.per_seed": "true",
             "train.engine": "torch",
             "train.zero_stage": "3",
             "train.precision": "bf16",
@@ -201,6 +204,7 @@ class Recursion(Kind):
             "generate.repetition_penalty": "1.3",
             "generate.batch_size": "5",
             "generate.precision": "bf16",
+            "measure.blocks": "3",
             "measure.mauve": str(saved(gpt2, self.folder / "embedder")),
         }  # fmt: skip
 
@@ -211,6 +215,8 @@ class Recursion(Kind):
             "smoke",
             "--conditions.no-real-data",
             "null",
+            "--seeds",
+            "[1, 2]",
             "--model.dropout",
             "0.0",
             "--train.precision",
@@ -316,6 +322,10 @@ class Small(Kind):
         super().__init__(folder)
         self.model, self.families = model, families
         self.values = SHARED | {"preset": "laptop", "shown": "[0, 7]", "chains": "77"} | values
+        contexts = {
+            **contexts,
+            "a store in a bucket": [*next(iter(contexts.values())), "--store.path", "s3://bucket/a"],
+        }
         self.contexts = {name: ["--preset", "smoke", *arguments] for name, arguments in contexts.items()}
         self.store = Store.open(str(folder / "store"))
 
@@ -404,6 +414,7 @@ def autoencoders(folder: Path) -> Kind:
         "data.name": "mnist_784",
         "data.path": str(folder / "pictures"),
         "data.train_images": "20",
+        "data.shared_images": "true",
         "latents": "3",
         "train.epochs": "5",
         "train.batch_size": "31",
@@ -421,6 +432,8 @@ def autoencoders(folder: Path) -> Kind:
             "null",
             "--data.path",
             str(folder / "pictures"),
+            "--data.train_images",
+            "12",
         ],
     }
     return Small(folder, VaeSettings, _of_images, values, contexts)
@@ -444,6 +457,7 @@ class Sweeps(Kind):
         "threshold": "0.7",
     }
     contexts: ClassVar = {
+        "the default preset": ["--family", "gaussian"],
         "Gaussians": ["--family", "gaussian", "--preset", "smoke"],
         "a grid": ["--family", "gaussian", "--preset", "smoke", "--sampler", "grid", "--trials", "4"],
         "one objective": ["--family", "gaussian", "--preset", "smoke", "--objectives", "collapse"],
@@ -507,4 +521,5 @@ def test_a_setting_changes_an_identity_or_is_refused_in_one_line_or_is_declared_
         lines = {line for line in found.values() if line not in ("nothing", "changes")}
         assert taken in found.values(), (setting, found)
         assert set(found.values()) <= {taken, *lines}, (setting, found)
-        assert all(len(line.splitlines()) == 1 for line in lines)
+        parts = [part for line in lines for part in line.splitlines()]  # one for each setting that is refused
+        assert all(re.match(r"[\w.-]+ = .*: \S", part) for part in parts), parts

@@ -110,8 +110,8 @@ def test_a_dropout_that_is_given_is_the_named_models_and_part_of_the_fit(
         planned = plan(store, *named, "--model.dropout", dropout, "--train.start", start)
         fits.append(planned.chains[0].chain.settings["fit"]["size"]["dropout"])
         if dropout == "0.4":
-            if planned.base and not planned.base.find():
-                planned.base(Peers(), lambda message: None)
+            for base in planned.bases:
+                base(Peers(), lambda message: None)
             work = planned.chains[0]
             (first,) = islice(run_chain(work.chain, work.family, store, 0), 1)
             assert opt.load(first.directories["fit"] / "model").config.dropout == 0.4

@@ -266,8 +266,7 @@ def test_a_model_that_no_machine_holds_is_refused_before_anything_is_measured(
 
 
 def test_the_base_model_has_as_many_workers_as_are_of_use_and_fit(store: Store) -> None:
-    base = plan(store, "--base.batch_size", "64").base
-    assert base is not None
+    (base,) = plan(store, "--base.batch_size", "64").bases
     for memory, workers in ((10**12, 8), (3 * base.needed(3, "cpu").memory, 3), (1, 1)):
         assert base_workers(base, Capacity([Machine(16, 0, memory)]))[0] == workers
 

@@ -68,7 +68,8 @@ def here() -> Machine:
 
 def test_without_an_address_this_machine_answers_and_no_cluster_is_started(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
-    assert check(ClusterSettings(address=None), 1, store, here, gpu=True) == {HERE: here()}
+    _, answers = check(ClusterSettings(address=None), 1, store, here, gpu=True)
+    assert answers == {HERE: here()}
     assert not ray.is_initialized()
 
 

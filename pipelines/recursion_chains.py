@@ -64,12 +64,6 @@ def check_settings(settings: RecursionSettings) -> Models:
         )
     if not named.size and model.hidden_size % model.heads:
         raise BadInput("model.heads", model.heads, f"must divide model.hidden_size ({model.hidden_size})")
-    if settings.base.per_seed and model.name:
-        raise BadInput(
-            "base.per_seed", True, f"model.name={model.name} is the base of all seeds; leave base.per_seed out"
-        )
-    if settings.base.per_seed and not settings.base.epochs:
-        raise BadInput("base.per_seed", True, "no base model is pretrained here; give base.epochs, or leave it out")
     return replace(named, embedder=look_at(settings.measure.mauve) if settings.measure.mauve else None)
 
 
@@ -154,7 +148,7 @@ def make_chains(
             batch_size=settings.base.batch_size,
             keep="best",
         )
-        of_seeds = settings.seeds if settings.base.per_seed else [None]
+        of_seeds = settings.seeds if settings.base.per_seed and not name else [None]
         bases = [
             BaseWork(plain, pretraining, settings.base.blocks, name, store, models.weights, seed) for seed in of_seeds
         ]

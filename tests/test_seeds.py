@@ -252,8 +252,11 @@ def test_base_models_of_two_seeds_begin_at_other_weights(store: Store):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--base.epochs", "0"), r"base\.per_seed = True: no base model is pretrained here; give base\.epochs"),
-        (("--model.name", "given", "--tokenizer", "None"), r"base\.per_seed = True: model\.name=.* is the base of all"),
+        (("--base.epochs", "0"), r"base\.per_seed = True: belongs to base\.epochs above 0"),
+        (
+            ("--model.name", "given", "--tokenizer", "None"),
+            r"base\.per_seed = True: .* is the base model and is not pretrained here",
+        ),
     ],
 )
 def test_a_base_per_seed_is_refused_where_none_is_pretrained(

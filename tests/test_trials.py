@@ -91,8 +91,14 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     assert retries == ["killed-5"]  # by a new group, and what it had reported is not reported again
     processes = {message["process"] for message in search.messages if "process" in message}
     assert len(processes) <= joined.workers() + 2  # one a slot, and one more for the group that was killed or failed
-    assert not [one for one in placement_group_table().values() if one["state"] != "REMOVED"]
     deadline = time.monotonic() + 10
+
+    def left() -> list[dict[str, object]]:
+        return [one for one in placement_group_table().values() if one["state"] != "REMOVED"]
+
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left() == []
     while ray.available_resources().get("CPU") != joined.workers() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert ray.available_resources()["CPU"] == joined.workers()

@@ -19,6 +19,9 @@ from mlflow.tracking import MlflowClient  # isort: skip
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
 STEPS, ROWS, NEW_TOKENS = 12, 20, 16
 
+OF_GENERATION_0 = ("heldout/perplexity_under_generation0", "heldout/mauve")
+"""Beginnings of metrics that are logged at generation 0 alone: later ones would be the same."""
+
 
 def make_model(folder: Path) -> Path:
     """A random OPT of a few thousand parameters with a tokenizer of its own, as a fit leaves it."""
@@ -134,7 +137,7 @@ def check_once(uri: str, experiment: str, chains: int, generations: int) -> None
         for key in run.data.metrics:
             steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
             assert len(steps) == len(set(steps)), (run.info.run_name, key)
-            if run in found["chain"]:
+            if run in found["chain"] and not key.startswith(OF_GENERATION_0):
                 assert sorted(steps) == list(range(generations)), key
     models = client.search_logged_models([number], max_results=500)
     assert [str(model.status) for model in models] == [str(LoggedModelStatus.READY)] * len(places)

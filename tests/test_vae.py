@@ -440,9 +440,8 @@ def test_images_of_a_generation_are_held_against_the_real_ones_under_generation_
     assert found[3]["synthetic/distinct_modes"] == pytest.approx(1, abs=0.1)
     assert found[0]["synthetic/outer_latents"] == pytest.approx(0.1, abs=0.01)
     assert found[3]["synthetic/outer_latents"] == 0
-    assert found[0]["synthetic/beyond_real_p99"] == pytest.approx(
-        0.01, abs=0.003
-    )  # half lies beyond the training images
+    # Half lies beyond the training images. Of 100 held-out ones the 99 % point is nearly the largest.
+    assert found[0]["synthetic/beyond_real_p99"] == pytest.approx(0.01, abs=0.01)
     assert found[3]["synthetic/beyond_real_p99"] == 1
     for generation in (0, 3):
         assert found[generation]["heldout/distinct_modes"] == pytest.approx(10, abs=0.1)

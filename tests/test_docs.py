@@ -249,7 +249,7 @@ def test_the_reference_has_every_setting_with_its_default_and_what_it_says(entry
         assert any((field.description or "") in row for row in rows)
     assert "| `train.zero_stage` | integer | `1` | ≥ 0, ≤ 3 |" in page
     assert "| `conditions.<name>.real_fraction` | number | `0.0` | ≥ 0, ≤ 1 |" in page
-    assert "| `model.dropout` | number | `0.1` | ≥ 0, < 1 |" in page
+    assert "| `model.dropout` | number or empty | empty | ≥ 0, < 1 |" in page
     assert "| `train.engine` | `deepspeed`, `torch` | `deepspeed` |" in page
 
 

@@ -125,7 +125,7 @@ SHARED = {
     "tracking.models": "none",
     "dry_run": "true",
 }
-OF_A_REGIME = {"conditions.one.regime": "accumulate", "conditions.one.real_fraction": "0.5"}
+OF_A_REGIME = {"conditions.one.regime": "accumulate", "conditions.one.real_fraction": "0.25"}
 
 
 class Recursion(Kind):

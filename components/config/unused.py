@@ -55,7 +55,8 @@ def unused(settings: StudySettings) -> Unused:
     """What nothing goes by in this study, whoever set it."""
     if settings.store.cache is not None and not settings.store.path.startswith("s3://"):
         yield "store.cache", "belongs to a store.path of s3://...; give that, or leave it out"
-    yield from RULES[settings.entry_point](settings)
+    if rules := RULES.get(settings.entry_point):
+        yield from rules(settings)
 
 
 def _given(found: Mapping[str, str], given: Mapping[str, Any]) -> list[BadInput]:
@@ -205,4 +206,4 @@ RULES: Mapping[str, Callable[[Any], Unused]] = {
     "mixture": _of_mixture,
     "vae": _of_vae,
 }
-"""By entry point."""
+"""By entry point; one whose every setting is always used has none."""

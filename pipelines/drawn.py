@@ -42,7 +42,7 @@ class Drawn:
 
     @property
     def overlapping(self) -> bool:
-        """Whether seeds have sets of their own of which some have pieces in common."""
+        """Whether each seed has its own set and some of these sets overlap."""
         return self.own and not self.disjoint
 
 

@@ -248,7 +248,7 @@ def measured_over(chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
 
 
 def overlap_lines(overlap: Mapping[str, float]) -> list[str]:
-    """A warning for each held-out split of which more than 1 % stands in the training text too."""
+    """Warn of each held-out split that shares more than 1 % with the training text."""
     return [
         f"Warning: {share:.1%} of the {name.removeprefix(OVERLAP)} split also stands in the training text, as whole lines or "
         "documents: perplexity on it is too low. Take them out of one of the two."

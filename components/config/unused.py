@@ -52,7 +52,7 @@ def faults_of_sweep(
 
 
 def unused(settings: StudySettings) -> Unused:
-    """What nothing goes by in this study, whoever set it."""
+    """Settings that this study does not use, from the user or from a preset."""
     if settings.store.cache is not None and not settings.store.path.startswith("s3://"):
         yield "store.cache", "belongs to a store.path of s3://...; give that, or leave it out"
     if rules := RULES.get(settings.entry_point):

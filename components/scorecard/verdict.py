@@ -53,7 +53,7 @@ MOST_SEEDS = 1000
 SHARED_DEGREES = BATCHES - 1
 """Degrees of freedom of the shared error: of the batches that the test split is cut into."""
 LEAST = 1e-12
-"""The smallest p that is told apart."""
+"""The smallest p that is distinguished."""
 DEVIATIONS = (np.arange(200) + 0.5) / 200
 """Quantiles at which the deviation that other seeds would show is looked at."""
 ROUNDING = 1e-12

@@ -21,7 +21,7 @@ from components.measures.diversity import (
     share_found,
     vocabulary_coverage,
 )
-from components.measures.estimate import share_in_blocks
+from components.measures.errors import share_in_blocks
 from components.measures.modes import distinct_modes, distinct_modes_error, find_modes
 from components.measures.spread import QUANTILES, spread
 from components.measures.tails import rare_token_mass
@@ -145,11 +145,11 @@ def test_the_entropy_of_ngrams_is_scipys_of_their_counts_and_its_error_that_of_l
     assert found.error == pytest.approx(expected, nan_ok=True, abs=1e-9)
 
 
-def by_topics(blocks: int, random: np.random.Generator) -> np.ndarray:
-    """Text-like blocks: frequencies that fall as Zipf's, of a topic a block, so that tokens of a block belong together."""
+def by_topics(blocks: int, random: np.random.Generator, alike: int = 1) -> np.ndarray:
+    """Text-like blocks: frequencies that fall as Zipf's, and one topic for so many neighbouring blocks."""
     weights = 1 / np.arange(1, 3001)
     tokens = random.choice(3000, (blocks, 64), p=weights / weights.sum())
-    topic = random.integers(0, 40, (blocks, 1))
+    topic = np.repeat(random.integers(0, 40, (blocks // alike, 1)), alike, axis=0)
     return np.where(random.uniform(size=tokens.shape) < 0.5, tokens, 3000 + topic * 50 + tokens % 50)
 
 
@@ -166,6 +166,16 @@ def test_the_standard_errors_are_the_deviation_of_sets_that_are_drawn_again(coun
         found = [measure(blocks) for blocks in sets]
         deviation = np.std([one.value for one in found], ddof=1)
         assert 0.9 < np.mean([one.error for one in found]) / deviation < 1.3  # a jackknife errs on the large side
+
+
+def test_neighbours_that_speak_of_one_thing_widen_the_standard_errors() -> None:
+    random = np.random.default_rng(0)
+    real = by_topics(400, random)
+    sets = [by_topics(400, random, alike=8) for _ in range(200)]
+    for measure in (lambda blocks: ngram_entropy(blocks, 1), lambda blocks: rare_token_mass(blocks, real, 0.05)):
+        found = [measure(blocks) for blocks in sets]
+        deviation = np.std([one.value for one in found], ddof=1)
+        assert 0.85 < np.mean([one.error for one in found]) / deviation < 1.3
 
 
 def test_the_error_of_a_share_is_that_of_a_mean_over_blocks() -> None:

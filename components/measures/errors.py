@@ -1,6 +1,7 @@
 """The sampling error of a measure: how far it would lie from its value over endless samples, as a standard error."""
 
 import math
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -9,7 +10,18 @@ from numpy.typing import NDArray
 
 Share = TypeVar("Share", float, pd.Series)
 BATCHES = 30
-"""Batches that `serial_error` cuts a set into: enough to know their deviation to an eighth, few enough to be long."""
+"""Batches of neighbours that a set is cut into: enough to know their deviation to an eighth, few enough to be long."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measure of a set of blocks, and its standard error over batches of neighbours; nan where it cannot be known."""
+
+    value: float
+    error: float
+
+
+NONE = Measured(float("nan"), float("nan"))
 
 
 def mean_error(values: NDArray[np.floating]) -> float:
@@ -26,6 +38,29 @@ def serial_error(values: NDArray[np.floating]) -> float:
     """
     batches = np.array_split(values, min(BATCHES, len(values)))
     return mean_error(np.array([batch.mean() for batch in batches]))
+
+
+def share_in_blocks(counted: NDArray[np.bool_]) -> Measured:
+    """Share of true entries among all, and its standard error; `counted` is (blocks, entries).
+
+    Entries of one block belong together, and so do neighbouring blocks: the error is `serial_error`
+    and not a binomial's. It is 0 where no block differs from another, such as where no entry is
+    true: how certain that is, the blocks do not say.
+    """
+    if not counted.size:
+        return NONE
+    blocks = counted.mean(axis=1)
+    return Measured(float(blocks.mean()), serial_error(blocks) if len(blocks) > 1 else float("nan"))
+
+
+def jackknife_error(left_out: NDArray[np.floating]) -> float:
+    """Standard error of a measure out of its values without each block in turn, (blocks,); nan with fewer than two.
+
+    Each value, times the blocks that are left, is what its block adds to the measure (Tukey's pseudo-values, but
+    for a constant and the sign); neighbours are alike here too. Source: Efron and Stein 1981 (Annals of Statistics
+    9:586): too large rather than too small on average.
+    """
+    return serial_error((len(left_out) - 1) * left_out) if len(left_out) > 1 else float("nan")
 
 
 def share_error(share: Share, units: float | Share) -> Share:

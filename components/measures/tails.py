@@ -14,7 +14,7 @@ from scipy import optimize
 from scipy.special import ndtri
 
 from components.measures.diversity import joint_codes
-from components.measures.estimate import Estimate, share_in_blocks
+from components.measures.errors import Measured, share_in_blocks
 
 RARE = 0.01
 BEYOND = 0.99
@@ -32,10 +32,10 @@ def rare_tokens(real: NDArray[np.integer], mass: float = RARE) -> NDArray[np.int
     return np.sort(tokens[rarest[within]])
 
 
-def rare_token_mass(blocks: NDArray[np.integer], real: NDArray[np.integer], mass: float = RARE) -> Estimate:
+def rare_token_mass(blocks: NDArray[np.integer], real: NDArray[np.integer], mass: float = RARE) -> Measured:
     """Share of `blocks` (sequences, tokens) among the rarest tokens of `real` (any shape), those with `mass` of it.
 
-    With its standard error over sequences; nan where there are no tokens. Lower: the tail is being
+    With its standard error; nan where there are no tokens. Lower: the tail is being
     lost. Other text like `real` does not have `mass` there. It has less, the smaller `real` is,
     since tokens that are rare by chance are among the rarest: for WikiText-2 0.2 % where `real` is
     512 blocks, and 1.2 % where it is 19,000. Compare with held-out text.

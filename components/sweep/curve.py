@@ -28,7 +28,7 @@ STEP = 1e-4
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval (nan with one seed)."""
+    """A value with its 95 % interval (nan with one seed, and where seeds and trials agree to the last digit)."""
 
     value: float
     low: float
@@ -110,8 +110,8 @@ class Curve:
         of_trials = float(gradient @ self.covariance @ gradient)
         of_seeds = float(gradient[0] ** 2 * self.heights.var(ddof=1) / seeds)  # a seed's height is a factor of a
         variance, freedom = of_trials + of_seeds, self.trials - len(self.parameters)
-        if variance == 0:
-            return Estimate(value, value, value)
+        if variance == 0:  # known by definition (nothing is lost at f = 1), or seeds and trials that agree by chance
+            return Estimate(value, value, value) if not gradient.any() else Estimate(value, np.nan, np.nan)
         degrees = variance**2 / (of_trials**2 / freedom + of_seeds**2 / (seeds - 1))
         arm = float(student.ppf((1 + CONFIDENCE) / 2, degrees) * np.sqrt(variance))
         return Estimate(value, value - arm, value + arm)

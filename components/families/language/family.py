@@ -59,7 +59,7 @@ from components.regimes import Regime, equally_often
 
 PROMPTS = "prompts_at_once"
 """What writing chooses by its machine where the settings do not say it."""
-FORMATS = {"fit": 1, "sample": 1, "measure": 4}
+FORMATS = {"fit": 1, "sample": 1, "measure": 5}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 TOO_FEW = (
     "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: it has no "
@@ -72,8 +72,6 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LanguageFamily:
     """Everything that a chain does, apart from its regime; small, so that Ray can carry it to workers.
-
-    `seed`: whose blocks of the corpus's pool are the real training blocks.
 
     `engine` and `zero_stage` say how the recipe is carried out. `zero_stage` and the size of a micro-batch change rounding
     only, and so are no part of a result's identity. (The engine is a part: it is what `train.engine` compares.)

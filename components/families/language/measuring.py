@@ -33,7 +33,7 @@ from components.measures.diversity import (
     share_found,
     vocabulary_coverage,
 )
-from components.measures.estimate import Estimate
+from components.measures.errors import Measured
 from components.measures.mauve import mauve
 from components.measures.tails import kl_to_real, quantile, rare_token_mass, zipf_exponent
 from components.recursion.family import GuardFailure
@@ -127,7 +127,7 @@ def of_blocks(
     return {f"{name}/{key}": value for key, value in found.items()}
 
 
-def _with_errors(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+def _with_errors(estimates: Mapping[str, Measured]) -> dict[str, float]:
     values = {name: one.value for name, one in estimates.items()}
     return values | {f"{name}_error": one.error for name, one in estimates.items()}
 

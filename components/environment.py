@@ -65,7 +65,7 @@ def cpu() -> Machine:
         bf16 = "avx512_bf16"
     else:
         bf16 = f"{EMULATED}_{torch.backends.cpu.get_cpu_capability().lower()}"
-    return Machine(f"{_cpu_name()} ({', '.join(features) or platform.machine()})", bf16)
+    return Machine(f"{cpu_name()} ({', '.join(features) or platform.machine()})", bf16)
 
 
 @cache
@@ -136,7 +136,8 @@ def _allowed(*parts: str) -> bool:
     return most in ("DEFAULT", "ALL") or any(part in most for part in parts)
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name as the kernel knows it, or its kind."""
     if (file := Path("/proc/cpuinfo")).is_file():
         for line in file.read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Whole studies of which the truth is known: false firm verdicts are as seldom as stated, large effects are found.
+"""Whole simulated studies, whose truth is known: false firm verdicts are as seldom as stated, large effects are found.
 
 With no effect a verdict of `holds here` is false. Where every effect is the smallest worth speaking
 of, `does not` is false. Chains fail, seeds tie and counts are 0 (`tests/simulated.py`), and numbers

@@ -7,6 +7,8 @@ from pathlib import Path
 import joblib
 import psutil
 
+from components.environment import cpu_name
+
 PACKAGES = ("torch", "transformers", "deepspeed", "ray", "mlflow", "numpy", "scikit-learn")
 _GIB = 2**30
 
@@ -17,7 +19,7 @@ def machine() -> str:
     memory = psutil.virtual_memory().total / _GIB
     gpus = _gpus()
     named = ", ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus)) or "no GPU"
-    return f"{cores} core{'s' * (cores > 1)} of {_processor()}, {memory:.0f} GiB of memory, {named}"
+    return f"{cores} core{'s' * (cores > 1)} of {cpu_name()}, {memory:.0f} GiB of memory, {named}"
 
 
 def versions() -> dict[str, str]:
@@ -40,14 +42,6 @@ def energy(counters: Path = Path("/sys/class/powercap")) -> str:
             continue
         return "the processor's counter can be read there, but it counts all that the machine does, and not a study's part of it"
     return "the processor's counters (RAPL) are not readable there"
-
-
-def _processor() -> str:
-    if (file := Path("/proc/cpuinfo")).is_file():
-        for line in file.read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
 
 
 def _gpus() -> list[str]:

@@ -3,7 +3,7 @@
 It is written in the thread that runs the sweep. A trial that was running when everything was killed is still running in
 the books: the next start goes on with it under its number.
 
-Reports hold both collapses, on the test and on the validation split. Optuna is told the one on the validation split, and
+Reports hold both collapses, on the test and on the validation split. Optuna gets the one on the validation split, and
 trials are compared by it (`objectives.STEERING`); what is shown of a trial comes from its reports.
 """
 
@@ -192,7 +192,7 @@ def begun(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         settings: all that determines the sweep, as JSON.
 
     Raises:
-        BadInput: it was begun with other settings, of which the message names one; or by a version that chose by the test
+        BadInput: it was begun with other settings (the message names one), or by a version that chose by the test
             split, whose values do not compare with those of new trials.
     """
     if not (folder / SETTINGS).exists():

@@ -26,7 +26,7 @@ class PopulationRisk:
     `smallest`: the least rise worth speaking of, in `unit`. `ruin`: the risk at which a condition's
     models are of no use, out of generation 0's; `ruined` that in words; `of_ruin` the part of it
     that is loss on the test split. `of`: the risk out of the metric. `by_ratio`: two risks are
-    compared by the logarithm of their ratio, as means over chains of which a few are wild want it.
+    compared by the logarithm of their ratio: so a few wild chains do not decide the mean.
     `of_chains`: it is a mean over a batch of chains, each between 0 and 1.
     """
 

@@ -30,6 +30,7 @@ def facts_of(
         drawn=drawn,
         own_blocks=_own(chains, lambda chain: chain.settings["data"]["training"]),
         overlapping=overlapping,
+        reserve=any("reserve" in chain.settings.get("compose", {}) for chain in chains),
         base="none" if not started else "own" if own else "shared",
         test_error=test_error,
         processors=processors,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,11 @@ SHARED = (
             "The chains ran on 2 kinds of processor (AMX, bf16; AVX2, fp32), which may explain differences.",
         ),
         (
+            Facts(own_blocks=True, reserve=True, base="shared", processors=("x",)),
+            f"{FEW} Each seed has its own training set. All seeds share one base model, "
+            "one reserve of fresh real data, one test split and one kind of processor (x).",
+        ),
+        (
             Facts(),
             f"{FEW} Each chain starts from random weights of its own. "
             "All seeds share one training set and one test split. "
@@ -56,9 +62,9 @@ def test_what_all_seeds_share_is_said_in_plain_sentences(facts: Facts, said: str
 
 
 def chain(
-    seed: int, base: str | None = "b", start: str = "pretrained", training: str = "t", condition: str = "c"
+    seed: int, base: str | None = "b", start: str = "pretrained", training: str = "t", condition: str = "c", **more: Any
 ) -> Chain:
-    known = {"base": base, "start": start, "data": {"training": training, "evaluation": "e"}}
+    known = {"base": base, "start": start, "data": {"training": training, "evaluation": "e"}, **more}
     return Chain("language", condition, seed, f"{condition}{seed}", known)
 
 
@@ -68,6 +74,7 @@ def chain(
         ([chain(0), chain(1)], Facts(base="shared")),
         ([chain(0), chain(1, training="u")], Facts(base="shared", own_blocks=True)),
         ([chain(0), chain(1, base="other")], Facts(base="own")),
+        ([chain(0, compose={"reserve": "r"}), chain(1, compose={"reserve": "r"})], Facts(base="shared", reserve=True)),
         ([chain(0, base=None), chain(1, base=None)], Facts()),
         ([chain(0, start="scratch"), chain(1, start="scratch")], Facts()),
         ([chain(0), chain(1), chain(0, training="u", condition="d")], Facts(base="shared")),

@@ -48,6 +48,12 @@ def test_the_ablations_differ_from_the_paper_in_their_penalty(preset, penalty, r
     assert load("--preset", preset).model_dump() == expected | {"preset": preset}
 
 
+def test_another_dataset_does_not_keep_the_configuration_of_the_presets():
+    assert load("--preset", "paper", "--corpus.dataset", "my/texts").corpus.dataset_config is None
+    own = load("--preset", "paper", "--corpus.dataset", "my/texts", "--corpus.dataset_config", "clean")
+    assert own.corpus.dataset_config == "clean"
+
+
 def test_any_field_is_set_by_its_dotted_name():
     settings = load("--train.engine", "torch", "--conditions.mine.real_fraction=0.25", "--seeds", "[3,5]")
     assert settings.train.engine == "torch"

@@ -19,6 +19,8 @@ Plain = TypeVar("Plain", bound=BaseModel)
 
 MLFLOW_EMPTY = "None"
 """How `mlflow run` hands on a parameter that was given no value."""
+BELONGS_TO = {"corpus.dataset_config": "corpus.dataset"}
+"""A setting whose value in a preset means something only beside the preset's value of another."""
 
 
 def presets(entry_point: str = "recursion") -> list[str]:
@@ -62,7 +64,8 @@ def merged(folder: str, given: Mapping[str, str], model: type[BaseModel]) -> dic
     if preset not in known:
         raise BadInput("preset", preset, f"no such preset; there are {', '.join(known)}")
     text = (resources.files("components.config") / "presets" / folder / f"{preset}.yaml").read_text()
-    values = overlaid(OmegaConf.create(text), given)
+    dropped = {field: "null" for field, of in BELONGS_TO.items() if of in given}
+    values = overlaid(OmegaConf.create(text), {**dropped, **given})
     if isinstance(values.get("conditions"), dict):  # a condition set to null is taken out of the study
         values["conditions"] = {name: fields for name, fields in values["conditions"].items() if fields is not None}
     return values

@@ -16,8 +16,9 @@ class Facts:
 
     `drawn`: each seed draws its real data from a known distribution, and risks are measured against
     that. `own_blocks`: each seed trains on its own part of the real data; `overlapping`: some of
-    these parts have pieces in common. `base`: the pretrained models that chains start from: none where they start from random weights, one that all share, or
-    each seed's own. `test_error`: the intervals include the sampling error of the test split.
+    these parts have pieces in common; `reserve`: later generations get fresh real data, of which
+    there is one reserve. `base`: the pretrained models that chains start from: none where they
+    start from random weights, one that all share, or each seed's own. `test_error`: the intervals include the sampling error of the test split.
     `processors`: the kinds of processor and precision that the chains ran on, in words; empty where
     nobody wrote them down.
     """
@@ -25,6 +26,7 @@ class Facts:
     drawn: bool = False
     own_blocks: bool = False
     overlapping: bool = False
+    reserve: bool = False
     base: Literal["none", "shared", "own"] = "none"
     test_error: bool = False
     processors: Collection[str] = ()
@@ -38,6 +40,7 @@ def conditional_on(facts: Facts) -> str:
         (own if facts.base == "own" else shared).append("base model")
     if not facts.drawn:
         (own if facts.own_blocks else shared).append("training set")
+        shared += ["reserve of fresh real data"] * facts.reserve
         shared.append("test split")
     if len(facts.processors) == 1:
         shared.append(f"kind of processor ({next(iter(facts.processors))})")

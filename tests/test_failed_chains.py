@@ -28,7 +28,7 @@ from components.scorecard import (
 )
 from components.scorecard import profile as profile_of
 from components.scorecard.numbers import Numbers
-from components.scorecard.profile import DIVERGING, SCALING
+from components.scorecard.profile import ANY, CATASTROPHIC, DIVERGING, SCALING, VARIANCE
 from tests.pages import RUN
 from tests.simulated import settings
 from tests.test_scorecard_families import images
@@ -121,6 +121,38 @@ def test_a_seed_without_a_number_is_named_with_the_reason():
     rises = card_of(study_of(pd.concat([metrics[~gone], other]))).loc[RISES]
     assert rises["seeds"] == 1
     assert rises["missing"] == f"seed 1 has no number: test/perplexity is missing in generation {LAST}"
+
+
+def test_a_seed_whose_perplexity_has_no_bound_keeps_the_others_from_a_firm_no():
+    """Four seeds fall by 0.03 nats per generation; the fifth ends with a loss whose exponential is too large."""
+    metrics = language({}, rise=-0.03, seeds=5)
+    last = (metrics["condition"] == "none") & (metrics["seed"] == 4) & (metrics["generation"] == LAST)
+    metrics.loc[last, "value"] = math.inf
+    study = study_of(metrics, seeds=5)
+    judged = judge(study, language_claims(study), language_evidence(study))
+    rises = judged.scorecard.set_index("claim").loc[RISES]
+    assert (rises["verdict"], rises["seeds"], rises["open_because"]) == ("cannot tell with 5 seeds", 5, "infinite")
+    assert rises["high"] == math.inf
+    profile = judged.profile.set_index("definition").loc[[ANY, CATASTROPHIC], "verdict"]
+    assert profile.str.startswith("cannot tell").all()
+    assert "a seed's number is infinite" in judged.power_note()
+
+
+def test_gaussians_whose_deviation_falls_to_exactly_0_have_lost_all_of_it():
+    one = {
+        "regime": {"name": "replace", "real_fraction": 0.0}, "start": "scratch", "data": {"training": "a"},
+        "fit": {"chains": 100, "dimensions": 1, "ddof": 1}, "sample": {"rows": 2, "growth": 0.0},
+    }  # fmt: skip
+    rows = [
+        ("one", seed, at, "deviation/median", value) for seed in range(3) for at, value in enumerate((0.7, 0.1, 0.0))
+    ]
+    for earlier in (0.1, 0.0):  # also where the middle generation had lost it already
+        metrics = tidy([(*key, value if at != 1 else earlier) for *key, value in rows for at in [key[2]]])
+        study = numbers(metrics, {"one": one})
+        judged = judge(study, gaussian_claims(study), gaussian_evidence(study))
+        assert judged.scorecard.set_index("claim").loc["The variance falls to nothing", "verdict"] == "holds here"
+        lost = judged.profile.set_index("definition").loc[VARIANCE]
+        assert (lost["verdict"], lost["estimate"]) == ("holds here", 1)
 
 
 def test_the_profile_takes_each_seeds_own_halves():

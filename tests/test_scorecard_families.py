@@ -11,7 +11,7 @@ import pytest
 from components.families.discrete.family import DiscreteFamily
 from components.families.gaussian.family import GaussianFamily
 from components.families.mixture.em import Recipe
-from components.families.mixture.family import MixtureFamily
+from components.families.mixture.family import MixtureFamily, tail_of_truth, tail_share
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
 from components.scorecard import (
@@ -198,7 +198,35 @@ def test_the_profile_of_discrete_distributions_says_why_what_cannot_happen_is_no
     assert found.loc[[DIVERGING, MODES, HALLUCINATED], "why_not"].ne("").all()
 
 
+def test_outcomes_that_generation_0_lost_already_are_lost():
+    """The truth is known: what the chains never had is measured against that."""
+    one = {
+        "regime": {"name": "replace", "real_fraction": 0.0}, "start": "scratch", "data": {"training": "a"},
+        "fit": {"chains": 2000}, "sample": {"rows": 2},
+    }  # fmt: skip
+    rows = [
+        ("one", seed, at, metric, value)
+        for seed in range(3)
+        for at in range(3)
+        for metric, value in {"support/mean": 1.0, "heterozygosity/mean": 0.0, "total_variation/mean": 0.001}.items()
+    ]
+    study = numbers(pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"]), {"one": one})
+    found = profile(study, discrete_evidence(study, {"one": np.array([0.999, 0.0005, 0.0005])}))
+    assert found.loc[[TAIL, VARIANCE], "verdict"].eq(HOLDS).all()
+    assert found.loc[TAIL, "estimate"] == pytest.approx(2 / 3)
+    assert found.loc[VARIANCE, "estimate"] == 1
+
+
 # mixtures
+
+
+def test_the_tail_of_a_known_mixture_is_what_endless_draws_have_there():
+    random = np.random.default_rng(0)
+    for apart in (0.0, 2.0, 4.0, 9.0):
+        centres = np.array([[0.0, 0.0], [apart, 0.0]])
+        drawn = random.standard_normal((1, 1_000_000, 2)) + centres[random.integers(0, 2, 1_000_000)]
+        assert tail_of_truth(centres) == pytest.approx(tail_share(drawn, centres)[0], rel=0.05)
+    assert tail_of_truth(np.zeros((1, 2))) == pytest.approx(0.01)
 
 
 def test_mixtures_are_asked_about_modes_only_where_the_truth_and_the_model_have_several(tmp_path: Path):

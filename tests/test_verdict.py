@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from components.measures.errors import serial_error
 from components.scorecard.verdict import (
     LEVEL,
     SHARED_DEGREES,
@@ -251,3 +252,45 @@ def test_the_seeds_said_to_be_needed_deny_four_times_in_five_what_is_nearer_to_d
     rows = np.random.default_rng(6).normal(found.mean, found.deviation, (DRAWS, needed))
     denied = np.mean([found.fails < LEVEL for found in (above_zero(row, 0.5) for row in rows)])
     assert denied == pytest.approx(0.8, abs=0.06)
+
+
+# infinite differences, and a shared error that cannot be known
+
+
+@pytest.mark.parametrize("finite", [[-0.03, -0.031, -0.029, -0.03], [0.3, 0.31, 0.29, 0.3]])
+def test_a_seed_whose_difference_is_infinite_rules_out_the_verdict_that_it_speaks_against(finite: list[float]):
+    up, down = above_zero([*finite, math.inf], 0.01), above_zero([*finite, -math.inf], 0.01)
+    without = above_zero([*finite, max(finite)], 0.01)
+    assert verdicts([up]) == [Verdict.HOLDS if finite[0] > 0 else Verdict.UNKNOWN]
+    assert verdicts([down]) == [Verdict.NOT if finite[0] < 0 else Verdict.UNKNOWN]
+    assert (up.mean, up.high, up.low, up.holds) == (math.inf, math.inf, without.low, without.holds)
+    assert (down.mean, down.low) == (-math.inf, -math.inf)
+    assert verdicts([above_zero([*finite, math.inf, -math.inf], 0.01)]) == [Verdict.UNKNOWN]
+    assert verdicts([equals_zero([0.0, 0.001, -0.001, math.inf], 0.1)]) == [Verdict.UNKNOWN]
+    assert seeds_needed(above_zero([-0.3, -0.31, math.inf], 0.01), 2) == (None, Open.INFINITE)
+
+
+def test_where_all_differences_are_infinite_on_one_side_the_claim_is_decided():
+    assert verdicts([above_zero([math.inf] * 2, 0.01)]) == [Verdict.HOLDS]
+    assert verdicts([above_zero([-math.inf] * 2, 0.01)]) == [Verdict.NOT]
+    assert verdicts([equals_zero([math.inf] * 2, 0.01)]) == [Verdict.NOT]
+    assert verdicts([above_zero([math.inf, -math.inf], 0.01)]) == [Verdict.UNKNOWN]
+    assert verdicts([above_zero([math.inf], 0.01)]) == [Verdict.UNKNOWN]
+
+
+def test_a_shared_error_that_cannot_be_known_decides_nothing():
+    found = above_zero([0.3, 0.31, 0.29], 0.01, shared=math.nan)
+    assert verdicts([found]) == [Verdict.UNKNOWN]
+    assert math.isnan(found.low)
+    assert seeds_needed(found, 1) == (None, Open.TEST_SPLIT)
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5, 10])
+def test_a_small_test_split_is_wrong_no_more_often_than_stated(blocks: int):
+    """Its error comes from as many batches as it has blocks, and has one degree of freedom less."""
+    random, wrong = np.random.default_rng(blocks), 0
+    for _ in range(400):
+        losses = random.normal(0, 1, blocks)
+        found = above_zero(losses.mean() + random.normal(0, 0.01, 3), 0.01, (), serial_error(losses), blocks - 1)
+        wrong += found.holds < LEVEL
+    assert wrong / 400 < LEVEL + 3 * math.sqrt(LEVEL / 400)

@@ -31,12 +31,17 @@ class Risk:
     def lost(self, before: float, after: float) -> float:
         """How much worse an error is than an earlier one, as a log.
 
-        Infinite where the earlier error is 0, or where one of them is infinite: the model diverged.
+        Infinite where the earlier error alone is 0, or where one of them is infinite: the model
+        diverged. nan where one of them is.
         """
+        if math.isnan(before) or math.isnan(after):
+            return math.nan
         if math.inf in (before, after):
             return math.inf
         if self.in_nats:
             return after - before
+        if before == after:
+            return 0.0
         return math.log(after / before) if before > 0 and after > 0 else math.inf
 
 

@@ -41,7 +41,7 @@ def scorecard(claims: Sequence[Claim], conditional_on: str = "") -> pd.DataFrame
 def _estimate(claim: Claim) -> Estimate:
     noise = [claim.noise.get(seed, 0.0) for seed in claim.differences]
     test = equals_zero if claim.equality else above_zero
-    return test([*claim.differences.values()], claim.smallest, noise, claim.shared)
+    return test([*claim.differences.values()], claim.smallest, noise, claim.shared, claim.degrees)
 
 
 def _not_asked() -> dict[str, object]:

@@ -14,6 +14,7 @@ from components.scorecard.verdict import MOST_SEEDS, Open, Verdict
 NOT_BY_SEEDS = {
     Open.TEST_SPLIT: "the error of the test split is too large. A larger test split would help.",
     Open.THRESHOLD: "the difference is too close to the threshold.",
+    Open.INFINITE: "a seed's number is infinite, which speaks against the verdict of the others.",
     Open.TIE: "the seeds agree exactly, and the sampling error of their number is not known.",
 }
 """Why more seeds would not decide an open verdict."""

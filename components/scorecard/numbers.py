@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.measures.errors import serial_error
+from components.measures.errors import BATCHES, serial_error
 from components.measures.risk import Risk
 
 Generation = int | pd.Series
@@ -88,9 +88,13 @@ class Numbers:
         return pd.Series(lost, index=after.index, dtype=float)
 
     def late_fall(self, condition: str, metric: str) -> pd.Series:
-        """Fall of the metric's logarithm from the middle of each seed's generations to its last one."""
+        """Fall of the metric's logarithm from the middle of each seed's generations to its last one.
+
+        Without bound where the metric is 0 at the end.
+        """
         last = self.last(condition)
-        return logarithm(self.at(condition, metric, last // 2) / self.at(condition, metric, last))
+        middle, end = self.at(condition, metric, last // 2), self.at(condition, metric, last)
+        return logarithm(middle / end).mask(end == 0, math.inf)
 
     def test_error(self, differences: pd.Series, *terms: Term) -> float:
         """Standard error that the mean over seeds of these differences has because the test split is finite.
@@ -98,17 +102,24 @@ class Numbers:
         Block by block (or image by image) the difference is the weighted sum of the losses that
         `terms` name, averaged over the seeds that have a number; so what blocks have in common
         cancels. Its error is taken over batches of neighbouring blocks, which come from one
-        document. 0 where there are no losses by block.
+        document. 0 where there are no losses by block; nan where there is one block only.
         """
-        seeds = by_seed(differences)
+        seeds = [seed for seed, value in by_seed(differences).items() if math.isfinite(value)]
         if not self.held_out or not seeds:
             return 0.0
+        if not self.test_degrees:
+            return math.nan
         parts = [
             _of_seed(factor, seed) * self.held_out[(condition, seed, int(_of_seed(at, seed)))]
             for factor, condition, at in terms
             for seed in seeds
         ]
         return serial_error(np.sum(parts, axis=0) / len(seeds))
+
+    @property
+    def test_degrees(self) -> int:
+        """Degrees of freedom of the test split's error: of the batches that its blocks are cut into."""
+        return min(BATCHES, *map(len, self.held_out.values())) - 1 if self.held_out else BATCHES - 1
 
     def without_real_data(self) -> list[str]:
         """Conditions whose generations are trained on the last one's samples and nothing else."""
@@ -134,17 +145,20 @@ class Numbers:
         return [
             f"seed {seed} has no number: {self._why_not(seed, sources)}"
             for seed, value in differences.items()
-            if not np.isfinite(value)
+            if math.isnan(value)
         ]
 
     def _why_not(self, seed: Any, sources: Sequence[Source]) -> str:
-        why = []
+        """What is missing; where nothing is, what is 0, by which nothing can be divided."""
+        missing, zero = [], []
         for condition, metric, generation in sources:
             at = int(_of_seed(generation, seed))
             value = self._chains[condition].value(seed, at, self._columns[metric])
-            if not value > 0:
-                why.append(f"{metric} is {'missing' if math.isnan(value) else f'{value:g}'} in generation {at}")
-        return " and ".join(dict.fromkeys(why)) or "it is not finite"
+            if math.isnan(value):
+                missing.append(f"{metric} is missing in generation {at}")
+            elif not value > 0:
+                zero.append(f"{metric} is {value:g} in generation {at}")
+        return " and ".join(dict.fromkeys(missing or zero)) or "it is not finite"
 
     @cached_property
     def _lasts(self) -> dict[tuple[str, ...], pd.Series]:
@@ -224,10 +238,10 @@ def numbers(
 
 
 def logarithm(values: pd.Series) -> pd.Series:
-    """The logarithm of what is above 0; nan elsewhere."""
-    return np.log(values.where(values > 0))
+    """The logarithm; -inf of 0, nan of what is below it."""
+    return np.log(values.where(values > 0)).mask(values == 0, -math.inf)
 
 
 def by_seed(values: pd.Series) -> dict[int, float]:
-    """The finite values, by seed."""
-    return {int(str(seed)): float(value) for seed, value in values.items() if np.isfinite(value)}
+    """The values that are numbers, infinite ones too, by seed."""
+    return {int(str(seed)): float(value) for seed, value in values.items() if not math.isnan(value)}

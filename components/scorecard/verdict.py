@@ -11,12 +11,17 @@ margin (Schuirmann 1987), which a 95 % interval within the margin shows: that no
 found is no proof of none.
 
 Half of the interval, squared, is (t s)^2 / n + (u shared)^2. t is Student's quantile of n - 1
-degrees of freedom, u that of the 29 degrees that the shared error is known with. `s` is the seeds'
+degrees of freedom, u that of the degrees that the shared error is known with: 29, or fewer where a
+test split has fewer than 30 blocks. `s` is the seeds'
 standard deviation, or `noise` where that is larger: the error that a seed's own difference has
 because it was counted on finitely many samples. Seeds cannot vary less than that, though a few may
 agree by chance. `shared` is the error that all seeds have in common, such as that of one test
 split; it does not shrink with more seeds. Where seeds agree exactly and no error is known, there is
-no test: the verdict is open.
+no test: the verdict is open. So it is where the shared error cannot be known, as with one block.
+
+A difference can be infinite: a perplexity overflows, a deviation falls to exactly 0. It counts as
+the largest finite difference of its claim, and rules out the verdict that it speaks against. Where
+every seed's difference is infinite on one side, the claim is decided.
 
 The two parts have a quantile each, since the first is estimated from few seeds and the second from
 many blocks, as in the method of variance estimates recovery (Zou and Donner 2008). One Student's
@@ -35,8 +40,8 @@ in 8 to 1 in 32.
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -74,6 +79,7 @@ class Open(StrEnum):
     TEST_SPLIT = "test split"
     THRESHOLD = "threshold"
     TIE = "tie"
+    INFINITE = "infinite"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Estimate:
     """A mean over seeds with its 95 % interval, and the p of the two questions; nan with fewer than two seeds.
 
     `deviation`: of a seed's difference, no less than its own noise. `shared`: the error that all
-    seeds have in common. `holds`: p of "the claim does not hold"; `fails`: p of "it does", by as
+    seeds have in common, known with `degrees` of freedom. `holds`: p of "the claim does not hold"; `fails`: p of "it does", by as
     much as is worth speaking of. `distances`: how far the mean lies from what the verdict that is
     sooner reached has to rule out; `sides`: how many ways there are to that one.
     """
@@ -96,34 +102,83 @@ class Estimate:
     shared: float = 0.0
     distances: tuple[float, ...] = ()
     sides: int = 1
+    degrees: int = SHARED_DEGREES
 
 
 def above_zero(
-    differences: Sequence[float], smallest: float, noise: Sequence[float] = (), shared: float = 0.0
+    differences: Sequence[float],
+    smallest: float,
+    noise: Sequence[float] = (),
+    shared: float = 0.0,
+    degrees: int = SHARED_DEGREES,
 ) -> Estimate:
     """Student's interval and tests of paired differences, one per seed, that are claimed to be above 0.
 
     Args:
-        differences: one per seed.
+        differences: one per seed; infinite where a number has no bound.
         smallest: the smallest difference worth speaking of.
         noise: the standard error that each difference has from its own finite counts; none where not known.
-        shared: the standard error that all differences have in common.
+        shared: the standard error that all differences have in common; nan where it cannot be known.
+        degrees: the degrees of freedom that `shared` is known with.
     """
-    student = _Student.of(differences, smallest, noise, shared)
+    if not np.isfinite(differences).all():
+        return _infinite(above_zero, differences, smallest, noise, shared, degrees)
+    student = _Student.of(differences, smallest, noise, shared, degrees)
     holds, fails = student.p_above(0.0), student.p_below(smallest)
     return student.estimate(holds, fails, (max(student.mean, smallest - student.mean),))
 
 
 def equals_zero(
-    differences: Sequence[float], margin: float, noise: Sequence[float] = (), shared: float = 0.0
+    differences: Sequence[float],
+    margin: float,
+    noise: Sequence[float] = (),
+    shared: float = 0.0,
+    degrees: int = SHARED_DEGREES,
 ) -> Estimate:
     """The same of differences that are claimed to be 0, to within `margin`."""
-    student = _Student.of(differences, margin, noise, shared)
+    if not np.isfinite(differences).all():
+        return _infinite(equals_zero, differences, margin, noise, shared, degrees)
+    student = _Student.of(differences, margin, noise, shared, degrees)
     holds = max(student.p_above(-margin), student.p_below(margin))
     fails = min(2 * min(student.p_above(margin), student.p_below(-margin)), 1.0)
     if abs(student.mean) < margin:
         return student.estimate(holds, fails, (margin - student.mean, margin + student.mean))
     return student.estimate(holds, fails, (abs(student.mean) - margin,), sides=2)
+
+
+def _infinite(
+    test: Callable[..., Estimate],
+    differences: Sequence[float],
+    smallest: float,
+    noise: Sequence[float],
+    shared: float,
+    degrees: int,
+) -> Estimate:
+    """The test of differences some of which are infinite; `test` is the one of finite ones."""
+    values = np.asarray(differences, float)
+    up, down = bool((values == np.inf).any()), bool((values == -np.inf).any())
+    mean = math.nan if up and down else math.inf if up else -math.inf
+    finite = values[np.isfinite(values)]
+    if len(finite):
+        found = test(np.clip(values, finite.min(), finite.max()), smallest, noise, shared, degrees)
+    else:
+        found = Estimate(mean, math.inf, math.nan, math.nan, math.nan, math.nan, len(values), shared, degrees=degrees)
+    holds, fails = found.holds, found.fails
+    undecided = 1.0 if len(values) > 1 else math.nan
+    if len(values) > 1 and not len(finite) and up != down:
+        holds = fails = LEAST
+    if down or test is equals_zero:
+        holds = undecided
+    if up and (down or test is above_zero):
+        fails = undecided
+    return replace(
+        found,
+        mean=mean,
+        low=-math.inf if down else found.low,
+        high=math.inf if up else found.high,
+        holds=holds,
+        fails=fails,
+    )
 
 
 @dataclass(frozen=True)
@@ -134,18 +189,21 @@ class _Student:
     deviation: float
     seeds: int
     shared: float
+    degrees: int
 
     @classmethod
-    def of(cls, differences: Sequence[float], unit: float, noise: Sequence[float], shared: float) -> "_Student":
+    def of(
+        cls, differences: Sequence[float], unit: float, noise: Sequence[float], shared: float, degrees: int
+    ) -> "_Student":
         """`unit`: a difference worth speaking of; what is beside it no more than rounding is none."""
         values = np.asarray(differences, float)
         if len(values) < 2:
-            return cls(float(values.mean()), math.nan, len(values), shared)
+            return cls(float(values.mean()), math.nan, len(values), shared, degrees)
         scatter = float(values.std(ddof=1))
         if scatter <= ROUNDING * max(float(np.abs(values).max()), unit):
             scatter = 0.0
         counting = math.sqrt(float(np.mean(np.square(noise)))) if len(noise) else 0.0
-        return cls(float(values.mean()), max(scatter, counting), len(values), shared)
+        return cls(float(values.mean()), max(scatter, counting), len(values), shared, degrees)
 
     def p_above(self, bound: float) -> float:
         """p of "the mean is not above `bound`"."""
@@ -163,7 +221,7 @@ class _Student:
         """
         if self.seeds < 2:
             return math.nan
-        if not self.deviation and not self.shared:
+        if math.isnan(self.shared) or (not self.deviation and not self.shared):
             return 1.0
         if not self.shared:
             return float(stdtr(self.seeds - 1, -distance / self.deviation * math.sqrt(self.seeds)))
@@ -177,16 +235,18 @@ class _Student:
 
     def arm(self, level: float) -> float:
         """How far a one-sided interval at this level reaches from the mean."""
-        return _arm(self.deviation, self.shared, self.seeds, level)
+        return _arm(self.deviation, self.shared, self.degrees, self.seeds, level)
 
     def estimate(self, holds: float, fails: float, distances: tuple[float, ...], sides: int = 1) -> Estimate:
         arm = self.arm(LEVEL) if self.seeds > 1 else 0.0
         interval = (self.mean - arm, self.mean + arm) if arm else (math.nan, math.nan)
-        return Estimate(self.mean, self.deviation, *interval, holds, fails, self.seeds, self.shared, distances, sides)
+        return Estimate(
+            self.mean, self.deviation, *interval, holds, fails, self.seeds, self.shared, distances, sides, self.degrees
+        )
 
 
-def _arm(deviation: float | np.ndarray, shared: float, seeds: int, level: float) -> Any:
-    of_seeds, of_split = (-stdtrit(degrees, level) for degrees in (seeds - 1, SHARED_DEGREES))
+def _arm(deviation: float | np.ndarray, shared: float, degrees: int, seeds: int, level: float) -> Any:
+    of_seeds, of_split = (-stdtrit(freedom, level) for freedom in (seeds - 1, degrees))
     return np.sqrt((of_seeds * deviation) ** 2 / seeds + (of_split * shared) ** 2)
 
 
@@ -216,12 +276,17 @@ def holm(p: Sequence[float]) -> np.ndarray:
 def seeds_needed(found: Estimate, claims: int) -> tuple[int | None, Open]:
     """How many seeds would decide, in four studies of five, if mean and errors stay as they are; else why none would.
 
-    At the level of the strictest of `claims` tests. None with one seed, where seeds agree exactly
-    and no error is known, and where even a thousand would not do: because of the error that all
-    seeds share, or because the mean is too close to what would have to be ruled out.
+    At the level of the strictest of `claims` tests. None with one seed, where a difference is
+    infinite, where seeds agree exactly and no error is known, and where even a thousand would not
+    do: because of the error that all seeds share, or because the mean is too close to what would
+    have to be ruled out.
     """
-    if math.isnan(found.deviation):
+    if found.seeds < 2:
         return None, Open.ONE_SEED
+    if not math.isfinite(found.mean):
+        return None, Open.INFINITE
+    if math.isnan(found.shared):
+        return None, Open.TEST_SPLIT
     if found.deviation == 0 and found.shared == 0:
         return None, Open.TIE
     counts = range(2, MOST_SEEDS + 1)
@@ -243,7 +308,7 @@ def _power(found: Estimate, claims: int, seeds: int, shared: float) -> float:
         return 0.0
     half = (seeds - 1) / 2
     deviations = found.deviation * np.sqrt(gammaincinv(half, DEVIATIONS) / half)
-    reach = _arm(deviations, shared, seeds, LEVEL / claims / found.sides)
+    reach = _arm(deviations, shared, found.degrees, seeds, LEVEL / claims / found.sides)
     error = math.sqrt(found.deviation**2 / seeds + shared**2)
     if not error:  # seeds agree, and only the shared error, which is left out here, keeps the verdict open
         return 1.0

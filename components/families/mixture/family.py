@@ -20,6 +20,7 @@ from components.regimes import Regime, distinct
 from components.store import identity
 
 TAIL = 0.01
+TAIL_DRAWS = 100_000
 """Share of a unit Gaussian's draws that lie further from its centre than what counts as the tail."""
 
 FORMAT = 3
@@ -136,6 +137,19 @@ def tail_share(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Share of each chain's rows (chains, n, d) in the tail of unit Gaussians at `centres` (K, d); (chains,)."""
     nearest = np.min([((rows - centre) ** 2).sum(axis=-1) for centre in centres], axis=0)
     return (nearest > chdtri(rows.shape[-1], TAIL)).mean(axis=1)
+
+
+def tail_of_truth(centres: np.ndarray) -> float:
+    """`tail_share` of endless draws of unit Gaussians at `centres` (K, d), each as often: TAIL of a single one.
+
+    What lies far out from its own centre may lie near another. By TAIL_DRAWS draws a centre out of
+    its own tail, their radii evenly spread over it; to 0.3 % of the result.
+    """
+    random, dimensions = np.random.default_rng(0), centres.shape[1]
+    radii = np.sqrt(chdtri(dimensions, TAIL * (np.arange(TAIL_DRAWS) + 0.5) / TAIL_DRAWS))
+    directions = random.standard_normal((TAIL_DRAWS, dimensions))
+    drawn = directions * (radii / np.linalg.norm(directions, axis=1))[:, None]
+    return TAIL * float(np.mean([tail_share((centre + drawn)[None], centres)[0] for centre in centres]))
 
 
 def _apart(model: Mixture) -> np.ndarray:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from components.scorecard.noise import together
 from components.scorecard.numbers import Numbers, Source, by_seed
+from components.scorecard.verdict import SHARED_DEGREES
 
 ONE_PER_CENT = 0.01
 A_FIFTH = 0.2
@@ -24,7 +25,7 @@ class Claim:
 
     `noise`: by seed, the standard error that its difference has from its own finite counts.
     `shared`: the standard error that all differences have in common, such as that of one test
-    split. `generations`: by seed, the generation its difference was taken at. `missing`: a sentence
+    split, known with `degrees` of freedom; nan where it cannot be known. `generations`: by seed, the generation its difference was taken at. `missing`: a sentence
     for each chain that stopped early and each seed without a number. `most`: the largest difference
     there can be, such as the whole of a share.
     """
@@ -38,6 +39,7 @@ class Claim:
     equality: bool = False
     noise: Mapping[int, float] = field(default_factory=dict)
     shared: float = 0.0
+    degrees: int = SHARED_DEGREES
     generations: Mapping[int, int] = field(default_factory=dict)
     missing: Sequence[str] = ()
     most: float = math.inf
@@ -79,6 +81,7 @@ def claim_of(
         equality,
         errors,
         shared,
+        study.test_degrees,
         {seed: int(generations[seed]) for seed in found},
         [*study.stopped(*conditions), *study.without_number(differences, sources)],
         most,

@@ -12,7 +12,7 @@ from components.families.discrete import theory
 from components.measures.risk import RISKS
 from components.scorecard.claims.claim import A_FIFTH, ONE_PER_CENT, Claim, claim_of
 from components.scorecard.claims.pairs import keeping_real_data
-from components.scorecard.claims.shares import lost_of_chains
+from components.scorecard.claims.shares import lost_of_truth
 from components.scorecard.numbers import Numbers, logarithm
 
 RISK = RISKS["discrete"]
@@ -42,16 +42,30 @@ def has_tail(truth: np.ndarray) -> bool:
     return not np.allclose(truth, truth[0])
 
 
+def support_of(truth: np.ndarray) -> float:
+    """How many outcomes can occur."""
+    return float(np.count_nonzero(truth))
+
+
+def heterozygosity_of(truth: np.ndarray) -> float:
+    """The probability that two draws differ."""
+    return float(1 - truth @ truth)
+
+
 def _of_one(study: Numbers, name: str, truth: np.ndarray) -> Iterator[Claim]:
     rows, last = study.settings[name]["sample"]["rows"], study.last(name)
     if has_tail(truth):
-        lost = lost_of_chains(study, name, SUPPORT, 1).minus(lost_of_chains(study, name, HETEROZYGOSITY, 1))
+        support, bulk = (
+            lost_of_truth(study, name, metric, of(truth), 1)
+            for metric, of in ((SUPPORT, support_of), (HETEROZYGOSITY, heterozygosity_of))
+        )
+        lost = support.minus(bulk)
         yield claim_of(
             study,
             "The tail goes before the bulk",
             [name],
-            "share of the outcomes that can still occur which generation 1 has lost of generation 0's, minus the same share of "
-            "the probability that two draws differ",
+            "share of the truth's outcomes that cannot occur in generation 1 any more, minus the share that it has lost of "
+            "the truth's probability that two draws differ",
             "share",
             ONE_PER_CENT,
             lost.values,

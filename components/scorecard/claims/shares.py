@@ -1,7 +1,7 @@
 """Shares that are lost or gained, by seed, each with the error of its own counts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ class Share:
     def shared(self) -> float:
         """The common error of the mean over the seeds that have a number."""
         seeds = list(by_seed(self.values))
-        return float(self.common.loc[seeds].mean()) if seeds else 0.0
+        return float(self.common.loc[seeds].mean(skipna=False)) if seeds else 0.0
 
 
 def lost_since_first(study: Numbers, condition: str, metric: str, generation: Generation | None = None) -> Share:
@@ -43,10 +43,17 @@ def lost_since_first(study: Numbers, condition: str, metric: str, generation: Ge
     return Share(1 - now / first, noise, noise * 0, [(condition, metric, at), (condition, metric, 0)])
 
 
-def lost_of_chains(study: Numbers, condition: str, metric: str, generation: Generation | None = None) -> Share:
-    """The same of a mean over a batch of chains: a batch does not show what happens in fewer than one of them."""
-    lost = lost_since_first(study, condition, metric, generation)
-    return replace(lost, noise=of_chains(study, condition, lost.values))
+def lost_of_truth(
+    study: Numbers, condition: str, metric: str, truth: float, generation: Generation | None = None
+) -> Share:
+    """What each seed's last generation (or another) lacks of what the known truth has of a metric.
+
+    The metric is a mean or median over a batch of chains, which does not show what happens in fewer
+    than one of them.
+    """
+    at = study.last(condition) if generation is None else generation
+    values = 1 - study.at(condition, metric, at) / truth
+    return Share(values, of_chains(study, condition, values), values * 0, [(condition, metric, at)])
 
 
 def lost_of_real(study: Numbers, condition: str, measure: str, generation: Generation | None = None) -> Share:

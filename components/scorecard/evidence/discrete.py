@@ -3,9 +3,15 @@
 from components.measures.risk import RISKS
 from components.scorecard import profile
 from components.scorecard.claims.claim import ONE_PER_CENT
-from components.scorecard.claims.discrete import HETEROZYGOSITY, SUPPORT, Truths, has_tail
-from components.scorecard.claims.shares import lost_of_chains
-from components.scorecard.evidence.measures import PopulationRisk, of_risk, of_sample_sizes, share_lost
+from components.scorecard.claims.discrete import (
+    HETEROZYGOSITY,
+    SUPPORT,
+    Truths,
+    has_tail,
+    heterozygosity_of,
+    support_of,
+)
+from components.scorecard.evidence.measures import PopulationRisk, of_risk, of_sample_sizes, share_of_truth_lost
 from components.scorecard.numbers import Numbers
 
 
@@ -20,7 +26,7 @@ def discrete_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
         unit="of the mass",
         smallest=ONE_PER_CENT,
         metric=metric,
-        ruin=lambda name, first: first * 0 + float(1 - truths[name] @ truths[name]) / 2,
+        ruin=lambda name, first: first * 0 + heterozygosity_of(truths[name]) / 2,
         ruined="half of that of a single outcome",
         of_chains=True,
     )
@@ -28,13 +34,19 @@ def discrete_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
         **of_risk(study, risk),
         profile.DIVERGING: "total variation cannot be more than 1",
         profile.SCALING: of_sample_sizes(study, metric),
-        profile.VARIANCE: share_lost(study, HETEROZYGOSITY, "the probability that two draws differ", lost_of_chains),
+        profile.VARIANCE: share_of_truth_lost(
+            study,
+            HETEROZYGOSITY,
+            "probability that two draws differ",
+            lambda name: heterozygosity_of(truths[name]),
+            lambda name: heterozygosity_of(truths[name]) > 0,
+        ),
         profile.MODES: "outcomes lie neither near to nor far from one another",
-        profile.TAIL: share_lost(
+        profile.TAIL: share_of_truth_lost(
             study,
             SUPPORT,
-            "the outcomes, some rarer than others, that can still occur",
-            lost_of_chains,
+            "outcomes, some rarer than others,",
+            lambda name: support_of(truths[name]),
             lambda name: has_tail(truths[name]),
             "a distribution of which some outcomes are rarer than others",
         ),

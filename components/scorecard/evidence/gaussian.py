@@ -5,8 +5,13 @@ from components.measures.risk import RISKS
 from components.scorecard import profile
 from components.scorecard.claims.claim import ONE_PER_CENT
 from components.scorecard.claims.gaussian import DEVIATION
-from components.scorecard.claims.shares import lost_of_chains
-from components.scorecard.evidence.measures import PopulationRisk, chains_beyond, of_risk, of_sample_sizes, share_lost
+from components.scorecard.evidence.measures import (
+    PopulationRisk,
+    chains_beyond,
+    of_risk,
+    of_sample_sizes,
+    share_of_truth_lost,
+)
 from components.scorecard.numbers import Numbers
 
 
@@ -25,10 +30,10 @@ def gaussian_evidence(study: Numbers) -> profile.Evidence:
     return {
         **of_risk(study, risk),
         profile.SCALING: of_sample_sizes(study, metric),
-        profile.VARIANCE: share_lost(study, DEVIATION, "the median deviation"),
+        profile.VARIANCE: share_of_truth_lost(study, DEVIATION, "deviation, in the median,", lambda name: 1.0),
         profile.MODES: "a Gaussian has one mode",
-        profile.TAIL: share_lost(
-            study, "tail/median", "a model's mass where the truth has its outer 1 %, in the median,", lost_of_chains
+        profile.TAIL: share_of_truth_lost(
+            study, "tail/median", "outer 1 %, by a model's mass there, in the median,", lambda name: TAIL
         ),
         profile.HALLUCINATED: chains_beyond(
             study, "tail/mean", "the mass of all chains' models where the truth has its outer 1 %", TAIL

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from components.scorecard.claims.claim import ONE_PER_CENT, Claim, claim_of
-from components.scorecard.claims.shares import Share, beyond_real, lost_of_real, lost_since_first
+from components.scorecard.claims.shares import Share, beyond_real, lost_of_real, lost_of_truth, lost_since_first
 from components.scorecard.noise import of_chains
 from components.scorecard.numbers import Generation, Numbers, Term, logarithm
 from components.scorecard.profile import ANY, CATASTROPHIC, DIVERGING, Asked
@@ -154,20 +154,34 @@ def share_lost(
     study: Numbers,
     metric: str,
     what: str,
-    lost: Callable[[Numbers, str, str], Share] = lost_since_first,
     where: Callable[[str], bool] = lambda name: True,
     needs: str = SOME,
 ) -> Asked:
-    """The share of something that is lost since generation 0; asked of conditions `where` that has a meaning.
+    """The share of something that is lost since generation 0; asked of conditions `where` that has a meaning."""
 
-    `lost`: how the share and its errors come of a metric: of the samples' counts, or of a mean over
-    chains.
+    def claim(name: str) -> Claim:
+        how = f"share of {what} that is lost since generation 0"
+        return _share(study, name, how, lost_since_first(study, name, metric), where(name))
+
+    return Asked(claim, needs)
+
+
+def share_of_truth_lost(
+    study: Numbers,
+    metric: str,
+    what: str,
+    of_truth: Callable[[str], float],
+    where: Callable[[str], bool] = lambda name: True,
+    needs: str = LATER,
+) -> Asked:
+    """The share of something in the known truth that the last generation's chains lack; asked of conditions `where`.
+
+    `of_truth`: the metric of a condition's truth.
     """
 
     def claim(name: str) -> Claim:
-        return _share(
-            study, name, f"share of {what} that is lost since generation 0", lost(study, name, metric), where(name)
-        )
+        how = f"share of the truth's {what} that is lost"
+        return _share(study, name, how, lost_of_truth(study, name, metric, of_truth(name)), where(name))
 
     return Asked(claim, needs)
 

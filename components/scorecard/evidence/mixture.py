@@ -2,13 +2,19 @@
 
 import numpy as np
 
-from components.families.mixture.family import TAIL
-from components.families.mixture.mixture import Mixture, squared_l2
+from components.families.mixture.family import TAIL, tail_of_truth
+from components.families.mixture.mixture import Mixture, moments, squared_l2
 from components.measures.risk import RISKS
 from components.scorecard import profile
 from components.scorecard.claims.mixture import APART, DEVIATION, Truths, has_modes
-from components.scorecard.claims.shares import lost_of_chains, lost_since_first
-from components.scorecard.evidence.measures import PopulationRisk, chains_beyond, of_risk, of_sample_sizes, share_lost
+from components.scorecard.evidence.measures import (
+    PopulationRisk,
+    chains_beyond,
+    of_risk,
+    of_sample_sizes,
+    share_lost,
+    share_of_truth_lost,
+)
 from components.scorecard.numbers import Numbers
 
 SMALLEST = 0.001
@@ -30,22 +36,32 @@ def mixture_evidence(study: Numbers, truths: Truths) -> profile.Evidence:
     return {
         **of_risk(study, risk),
         profile.SCALING: of_sample_sizes(study, metric),
-        profile.VARIANCE: share_lost(study, DEVIATION, "the whole mixture's deviation, in the median,"),
+        profile.VARIANCE: share_of_truth_lost(
+            study, DEVIATION, "deviation, as of one whole, in the median,", lambda name: _deviation(truths[name])
+        ),
         profile.MODES: share_lost(
             study,
             APART,
             "the distance of the two nearest means, in deviations of the components,",
-            lost_since_first,
             lambda name: has_modes(truths[name]),
             "two components or more on real data of several modes",
         ),
-        profile.TAIL: share_lost(
-            study, "tail/median", "the samples where the truth has its outer 1 %, in the median,", lost_of_chains
+        profile.TAIL: share_of_truth_lost(
+            study,
+            "tail/median",
+            "outer 1 %, by the samples there, in the median,",
+            lambda name: tail_of_truth(truths[name].means[0]),
         ),
         profile.HALLUCINATED: chains_beyond(
             study, "tail/mean", "the samples of all chains where the truth has its outer 1 %", TAIL
         ),
     }
+
+
+def _deviation(truth: Mixture) -> float:
+    """The geometric mean of the whole truth's principal deviations."""
+    covariance = moments(truth)[1][0]
+    return float(np.linalg.det(covariance) ** (1 / (2 * len(covariance))))
 
 
 def _from_nothing(truth: Mixture) -> float:

@@ -61,6 +61,17 @@ def drawn_images(chains: Sequence[ChainWork[VaeFamily]]) -> Drawn:
     return _drawn(chains, len(family.real["train"]), family.pool, "images", "none")
 
 
+def overlapping(chains: Sequence[ChainWork[Any]]) -> bool:
+    """Whether each seed of these chains has its own training set and some of these sets overlap, in any family."""
+    match chains[0].family:
+        case LanguageFamily():
+            return drawn_blocks([], chains).overlapping
+        case VaeFamily():
+            return drawn_images(chains).overlapping
+        case _:
+            return False
+
+
 def _drawn(chains: Sequence[ChainWork[Any]], size: int, pool: int, unit: str, base: Base) -> Drawn:
     own = size < pool
     sets = [rows_of_seed(pool, size, seed) for seed in sorted({work.chain.seed for work in chains})] if own else []

@@ -27,7 +27,7 @@ from components.recursion.records import Chain, Generation
 from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
-from pipelines.drawn import drawn_blocks
+from pipelines.drawn import overlapping
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.recursion_chains import check_settings, prepare_corpus
@@ -165,9 +165,7 @@ def _judged(
         settings.seeds,
         settings.generations,
         losses_on_test(scores, "loss"),
-        conditional_on(
-            facts_of(chains, processors, overlapping=drawn_blocks(plan.bases, plan.chains).overlapping, test_error=True)
-        ),
+        conditional_on(facts_of(chains, processors, overlapping=overlapping(plan.chains), test_error=True)),
     )
     return judge(study, language_claims(study), language_evidence(study))
 

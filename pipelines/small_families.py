@@ -21,6 +21,7 @@ from components.regimes import Regime
 from components.scorecard import HeldOut, Judgement, Numbers, conditional_on, numbers
 from components.store import Store
 from components.terminal import StudyProgress, chain_fields, chain_name, say
+from pipelines.drawn import overlapping
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
 from pipelines.study import PROJECT, closing, remembered, study_identity, study_name, told
@@ -147,7 +148,13 @@ def _numbers(
 ) -> Numbers:
     of_condition = {work.chain.condition: work.chain.settings for work in chains}  # its chains differ in the seed alone
     drawn = chains[0].family.in_memory  # these families draw from a known distribution
-    facts = facts_of([work.chain for work in chains], processors, drawn=drawn, test_error=bool(held_out))
+    facts = facts_of(
+        [work.chain for work in chains],
+        processors,
+        drawn=drawn,
+        overlapping=overlapping(chains),
+        test_error=bool(held_out),
+    )
     return numbers(metrics, of_condition, settings.seeds, settings.generations, held_out, conditional_on(facts))
 
 

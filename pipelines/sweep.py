@@ -22,9 +22,12 @@ from components.figures.table import readable
 from components.measures.risk import RISKS, Risk
 from components.recursion.worker import ChainWork
 from components.report import write_report
+from components.scorecard import conditional_on
 from components.store import Store
 from components.sweep import answers, books, objectives, space
 from components.terminal import Snapshot, SweepProgress, print_table, say
+from pipelines.drawn import overlapping
+from pipelines.facts import facts_of
 from pipelines.outbox import Outbox
 from pipelines.recursion_plan import base_crew
 from pipelines.study import PROJECT, ask_workers, closing, run_command, told
@@ -100,7 +103,7 @@ def _run(
         trials = Trials(chosen, most, book, runs, store, run, progress, Outbox(progress.say), tell)
         if trials.begin():
             _compute(chosen, runs, corners, store, trials)
-    _close(chosen, trials, run)
+    _close(chosen, trials, run, corners)
     if trials.failed:
         raise cluster.Failed({name: RuntimeError(error) for name, error in trials.failed.items()})
 
@@ -135,8 +138,8 @@ def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store
         cluster.run_trials_in_groups(trials, crew, trials.watch)
 
 
-def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
-    """Closing table, figures and report of what there is; ends the sweep's run."""
+def _close(chosen: Sweep, trials: Trials, run: tracking.Study, corners: Sequence[ChainWork[Any]]) -> None:
+    """Closing table, figures and report of what there is; ends the sweep's run. `corners`: chains like those of the trials."""
     table = trials.table()
     closing_table = readable(_closing_table(table, list(chosen.settings.search), RISKS[chosen.settings.family]))
     print_table(f"Sweep {chosen.name}", closing_table)
@@ -149,6 +152,10 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
         chosen.study.generations,
         "real_fraction" in chosen.settings.search,
     )
+    if fitted:
+        said += answers.left_out(trials.ends())
+    if fitted and len(fitted.seeds) > 1:
+        said.append(_conditional_on(corners, trials.processors()))
     said.append(answers.how_chosen(RISKS[chosen.settings.family], chosen.settings.objectives, threshold, trials.best()))
     if len(found := answers.table(fitted, threshold)):
         print_table("Answers", found)
@@ -185,6 +192,14 @@ def _close(chosen: Sweep, trials: Trials, run: tracking.Study) -> None:
             tables={"trials": table, "generations": trials.paths()},
         )
     say(f"Browse it with `make ui`: {tracking.address(run)}")
+
+
+def _conditional_on(corners: Sequence[ChainWork[Any]], processors: Sequence[str]) -> str:
+    """What the intervals of the answers do not cover. The sampling error of a test split is no part of them."""
+    chains, drawn = [work.chain for work in corners], corners[0].family.in_memory
+    facts = facts_of(chains, processors, drawn=drawn, overlapping=overlapping(corners))
+    said = conditional_on(facts)
+    return said if drawn else f"{said} The sampling error of the test split is not included."
 
 
 def _closing_table(table: pd.DataFrame, fields: Sequence[str], risk: Risk) -> pd.DataFrame:

@@ -235,12 +235,15 @@ class Trials:
         """Collapse against the real fraction, out of the trials that came to their end."""
         if "real_fraction" not in self.sweep.settings.search:
             return None
+        return fit(self.ends())
+
+    def ends(self) -> pd.DataFrame:
+        """The last generation of every trial with a real fraction that came to its end, seed by seed, with what was searched."""
         table = self.table()
         fields = ["trial", *(name for name in ("real_fraction", "epochs") if name in table)]
         completed = table[(table["state"] == "completed") & table["real_fraction"].notna()][fields]
         paths = self.paths()
-        ends = paths[paths["generation"] == self.sweep.study.generations]
-        return fit(ends.merge(completed, on="trial"))
+        return paths[paths["generation"] == self.sweep.study.generations].merge(completed, on="trial")
 
     def figures(self, table: pd.DataFrame, fitted: Curve | None) -> SweepFigures:
         """What the figures are drawn from."""

@@ -249,6 +249,7 @@ class Recursion(Kind):
             "editing": [*plain, "--conditions.one.edit", "0.5"],
             "a condition with all of its own": [*plain, "--conditions.one", own],
             "a condition that drops blocks": [*plain, "--conditions.one.drop_most_surprising", "0.1"],
+            "all blocks for all seeds": [*empty, "--corpus.train_blocks", "None", "--base.epochs", "0", "--train.start", "scratch"],
             "new real blocks": [*empty, "--corpus.reserve_blocks", "12"],
             "a dataset": [*hub, "--corpus.vocabulary_size", "300", "--conditions.one", "{}"],
             "the documentation inside CPython": [*text, "--conditions.one", "{}"],
@@ -436,6 +437,7 @@ def autoencoders(folder: Path) -> Kind:
             "12",
         ],
     }
+    contexts["all pictures"] = [*contexts["pictures"][:-1], "None"]
     return Small(folder, VaeSettings, _of_images, values, contexts)
 
 

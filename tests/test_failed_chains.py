@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from components.figures import conditions as figure
+from components.figures import diversity, style
 from components.figures import figure10_test_perplexity as figure10
-from components.figures import style
-from components.figures.table import profile_table, verdicts_table
+from components.figures.table import by_generation, closing_table, profile_table, verdicts_table
 from components.report.contents import Contents
 from components.report.overview import errors
 from components.report.verdicts import profile_rows, scorecard_rows
@@ -304,3 +304,25 @@ def test_the_overview_of_studies_averages_the_seeds_that_reached_the_last_genera
     assert table.loc["none", "seeds"] == "1 of 2"
     assert float(table.loc["none", "generation 0"]) == pytest.approx(20, rel=0.05)
     assert table.loc["keep", "seeds"] == "2"
+
+
+def test_a_mean_over_seeds_does_not_jump_where_a_chain_stopped():
+    """Seed 0 rises from 20, seed 1 from 200 and stops: beyond there is no mean of both, and the table counts seeds."""
+    rows = [
+        ("none", seed, at, metric, first * 1.1**at)
+        for seed, first, last in ((0, 20.0, 5), (1, 200.0, 2))
+        for at in range(last + 1)
+        for metric in ("test/perplexity", "synthetic/distinct_2")
+    ]
+    metrics = tidy(rows)
+    table = closing_table(metrics)
+    assert table["seeds"].tolist() == ["2", "2", "2", "1 of 2", "1 of 2", "1 of 2"]
+    for draw in (figure10.draw, diversity.draw):
+        picture, page = draw(metrics)
+        bold = next(trace for trace in page.data if trace.mode == "lines+markers")
+        assert list(bold.x) == [0, 1, 2]
+        assert np.diff(bold.y).min() > 0
+        assert "over 2 seeds, as far as all of them came" in " ".join(
+            text.get_text().replace("\n", " ") for text in picture.texts
+        )
+    assert by_generation(metrics)["generation"].tolist() == [0, 1, 2]

@@ -58,6 +58,7 @@ def test_the_plan_comes_first_then_the_trials_the_table_the_answer_and_the_addre
         "generation 1, test perplexity",
         "trial ┃",
         "95 % interval",
+        "Intervals cover the seeds of this study only.",
         "Browse it with `make ui`: http",
     ]
     places = [output.index(text) for text in order]

@@ -210,3 +210,14 @@ def test_the_least_fractions_interval_is_where_the_bands_edges_cross_the_thresho
 def test_an_answer_says_why_there_is_no_curve():
     assert "was not searched" in answers.answers(None, LANGUAGE, 0.1, 4, searched=False)[0]
     assert "nothing collapsed" in answers.answers(None, LANGUAGE, 0.1, 4)[0]
+
+
+def test_trials_that_lose_without_bound_are_no_part_of_the_curve_and_are_named():
+    ends = pd.DataFrame(
+        [(0, 0, 0.0, math.inf), (0, 1, 0.0, 1.0), (1, 0, 0.25, 0.5), (1, 1, 0.25, 0.4)],
+        columns=["trial", "seed", "real_fraction", "collapse"],
+    )
+    assert answers.left_out(ends) == [
+        "The curve leaves out trial 0 (real fraction 0, seed 0): the collapse there is infinite."
+    ]
+    assert answers.left_out(ends[ends["trial"] == 1]) == []

@@ -83,6 +83,8 @@ def _of_corpus(settings: RecursionSettings) -> Unused:
             yield f"corpus.{field}", "the text is that of corpus.path; leave one of them out"
     elif corpus.dataset is None:
         yield "corpus.dataset_config", "belongs to corpus.dataset; give that too"
+    if corpus.train_blocks is None:
+        yield "corpus.shared_blocks", "belongs to corpus.train_blocks; without it all seeds train on all blocks"
     if settings.tokenizer != "train":
         yield "corpus.vocabulary_size", "belongs to tokenizer=train; a given tokenizer has its own entries"
 
@@ -182,6 +184,8 @@ def _of_mixture(settings: "MixtureSettings") -> Unused:
 def _of_vae(settings: "VaeSettings") -> Unused:
     if settings.data.path is not None:
         yield "data.name", "the images are those of data.path; leave one of them out"
+    if settings.data.train_images is None:
+        yield "data.shared_images", "belongs to data.train_images; without it all seeds train on all images"
 
 
 def _of_sweep(sweep: "SweepSettings", study: StudySettings) -> Unused:

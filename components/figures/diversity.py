@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from components.figures import style
-from components.figures.table import over_seeds
+from components.figures.table import of_all_seeds, over_seeds, reached
 
 MEASURES = {
     "distinct_1": "distinct-1: different tokens",
@@ -68,8 +68,10 @@ class Numbers:
 
     def note(self) -> str:
         seeds = self.runs["seed"].nunique()
+        stopped = reached(self.runs)["seeds"].str.contains("of").any()
+        several = "seeds, as far as all of them came" if stopped else "seeds"
         notes = [
-            f"thin: a run each; bold: mean ± standard deviation over {seeds} seeds"
+            f"thin: a run each; bold: mean ± standard deviation over {seeds} {several}"
             if seeds > 1
             else "one run (one seed) per condition"
         ]
@@ -115,7 +117,7 @@ def _matplotlib(numbers: Numbers) -> Figure:
         under_it = place + columns >= len(measured)
         style.dress(axes, MEASURES[metric], _X if under_it else None, _Y if place % columns == 0 else None)
         style.generation_axis(axes, numbers.last)
-        summary = over_seeds(runs, metric)
+        summary = of_all_seeds(over_seeds(runs, metric))
         for condition in numbers.drawn():
             index = numbers.places[condition]
             colour = style.CONDITION_COLOURS[index % len(style.CONDITION_COLOURS)]
@@ -159,7 +161,7 @@ def _plotly(numbers: Numbers) -> go.Figure:
     )
     for place, metric in enumerate(measured):
         row, column = divmod(place, columns)
-        summary = over_seeds(runs, metric)
+        summary = of_all_seeds(over_seeds(runs, metric))
         for condition in numbers.drawn():
             index = numbers.places[condition]
             mean, name = summary[summary["condition"] == condition], style.literal(condition)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
 from components.figures import style
-from components.figures.table import over_seeds
+from components.figures.table import of_all_seeds, over_seeds
 
 METRIC = "test/perplexity"
 CAPTION = (
@@ -31,8 +31,9 @@ def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     """
     runs = metrics[metrics["metric"] == METRIC].dropna(subset="value")
     finite = runs[np.isfinite(runs["value"])]
-    summary = over_seeds(finite, METRIC)
-    note = _note(summary, len(runs) - len(finite))
+    means = over_seeds(finite, METRIC)
+    summary = of_all_seeds(means)
+    note = _note(summary, len(summary) < len(means), len(runs) - len(finite))
     return _matplotlib(finite, summary, note), _plotly(finite, summary, note)
 
 
@@ -134,9 +135,10 @@ def _panel_title(runs: pd.DataFrame) -> str:
     return f"{condition}: {' → '.join(map(style.short, means))}"
 
 
-def _note(summary: pd.DataFrame, infinite: int) -> str:
+def _note(summary: pd.DataFrame, stopped: bool, infinite: int) -> str:
     seeds = int(summary["seeds"].max())
+    several = "seeds, as far as all of them came" if stopped else "seeds"
     left_out = f"; left out: {infinite} infinite (the model diverged)" if infinite else ""
     if seeds == 1:
         return f"one run (one seed) a condition{left_out}"
-    return f"thin: a run each; bold: mean ± standard deviation over {seeds} seeds{left_out}"
+    return f"thin: a run each; bold: mean ± standard deviation over {seeds} {several}{left_out}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from components.figures.style import conditions_of
 
-COLUMNS = ["condition", "generation", "test_perplexity", "test_perplexity_std", "distinct_2", "seconds"]
+COLUMNS = ["condition", "generation", "seeds", "test_perplexity", "test_perplexity_std", "distinct_2", "seconds"]
 
 
 def over_seeds(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -23,26 +23,45 @@ def over_seeds(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
     return _in_order(summary, conditions_of(metrics))
 
 
+def of_all_seeds(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `over_seeds` that are means over all seeds of their condition.
+
+    Where a chain stopped, a mean over the others would jump for no reason but that one is missing.
+    """
+    return summary[summary["seeds"] == summary.groupby("condition")["seeds"].transform("max")]
+
+
 def by_generation(metrics: pd.DataFrame) -> pd.DataFrame:
-    """A row for each condition and generation, a column a metric: means over seeds, in the study's order."""
+    """A row for each condition and generation that all its seeds reached, a column per metric: means over seeds."""
+    seeds = metrics.groupby(["condition", "generation"])["seed"].nunique()
+    whole = seeds[seeds == seeds.groupby("condition").transform("max")].index
     wide = metrics.pivot_table(index=["condition", "generation"], columns="metric", values="value", sort=False)
-    return _in_order(wide.reset_index(), conditions_of(metrics))
+    return _in_order(wide[wide.index.isin(whole)].reset_index(), conditions_of(metrics))
+
+
+def reached(metrics: pd.DataFrame) -> pd.DataFrame:
+    """condition, generation, and `seeds` that came so far: "3", or "1 of 3" where chains stopped before."""
+    seeds = metrics.groupby(["condition", "generation"], sort=False)["seed"].nunique().rename("seeds").reset_index()
+    most = seeds.groupby("condition")["seeds"].transform("max")
+    seeds["seeds"] = [
+        str(one) if one == all_ else f"{one} of {all_}" for one, all_ in zip(seeds["seeds"], most, strict=True)
+    ]
+    return seeds
 
 
 def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """What a study ends with, a row for each condition and generation.
 
     `metrics` is tidy (condition, seed, generation, metric, value). Returns the columns condition, generation,
-    test_perplexity (mean over seeds), test_perplexity_std (over seeds, ddof=1; nan with one seed), distinct_2 (mean
+    seeds (that came so far), test_perplexity (mean over these), test_perplexity_std (over seeds, ddof=1; nan with one seed), distinct_2 (mean
     over seeds) and seconds (all phases of all seeds added up: work, not time on the wall); nan where not measured.
     """
-    table = metrics[["condition", "generation"]].drop_duplicates()
-    keys = ["condition", "generation"]
-    perplexity = over_seeds(metrics, "test/perplexity").rename(columns={"mean": COLUMNS[2], "std": COLUMNS[3]})
-    distinct = over_seeds(metrics, "synthetic/distinct_2").rename(columns={"mean": COLUMNS[4]})
+    table, keys = reached(metrics), ["condition", "generation"]
+    perplexity = over_seeds(metrics, "test/perplexity").rename(columns={"mean": COLUMNS[3], "std": COLUMNS[4]})
+    distinct = over_seeds(metrics, "synthetic/distinct_2").rename(columns={"mean": COLUMNS[5]})
     phases = metrics[metrics["metric"].str.startswith("seconds/")]
-    seconds = phases.groupby(keys)["value"].sum().rename(COLUMNS[5]).reset_index()
-    for part, columns in ((perplexity, COLUMNS[2:4]), (distinct, COLUMNS[4:5]), (seconds, COLUMNS[5:])):
+    seconds = phases.groupby(keys)["value"].sum().rename(COLUMNS[6]).reset_index()
+    for part, columns in ((perplexity, COLUMNS[3:5]), (distinct, COLUMNS[5:6]), (seconds, COLUMNS[6:])):
         table = table.merge(part[keys + columns], on=keys, how="left")
     return _in_order(table, conditions_of(metrics))
 

@@ -15,7 +15,7 @@ from components.families.vae.family import VaeFamily
 from components.families.vae.images import evenly
 from components.figures import Drawing, style, write_figures
 from components.figures.curves import Curve, Panel, draw_curves
-from components.figures.table import over_seeds
+from components.figures.table import over_seeds, reached
 from components.recursion.records import Generation
 
 CAPTIONS = {
@@ -42,7 +42,7 @@ Recorded = Sequence[tuple[Generation, VaeFamily]]
 def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """A row for each condition and generation: means over seeds, with their standard deviation for the spread and the test."""
     keys = ["condition", "generation"]
-    table = metrics[keys].drop_duplicates()
+    table = reached(metrics)
     for metric, column in (
         ("synthetic/latent_spread", "latent spread"),
         ("synthetic/pixel_variance_share", "pixel variance, of real"),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from components.measures.risk import Risk
@@ -44,6 +45,20 @@ def answers(curve: Curve | None, risk: Risk, threshold: float, generations: int,
             f"Twice the epochs {more} the loss without real data by {_words(doubling, behind)} nats{_unsure(doubling)}."
         )
     return found
+
+
+def left_out(ends: pd.DataFrame) -> list[str]:
+    """A sentence on the trials that no curve is fitted to, since they lost without bound in some seed.
+
+    Args:
+        ends: trial, seed, real_fraction, collapse, of the trials that came to their end.
+    """
+    infinite = ends[~np.isfinite(ends["collapse"])]
+    trials = [
+        f"trial {trial} (real fraction {rows['real_fraction'].iloc[0]:.3g}, seed {', '.join(map(str, rows['seed']))})"
+        for trial, rows in infinite.groupby("trial")
+    ]
+    return [f"The curve leaves out {', '.join(trials)}: the collapse there is infinite."] if trials else []
 
 
 def how_chosen(risk: Risk, objectives: Sequence[str], threshold: float, best: int | None) -> str:

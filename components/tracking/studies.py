@@ -8,7 +8,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,9 +33,9 @@ from components.recursion.records import Chain
 from components.tracking.connection import Tracking, reaching, without_password
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-Kind = Literal["study", "sweep", "trial"]
+Kind = Literal["study", "sweep", "trial", "pretraining"]
 BELOW: Mapping[Kind, str] = {"study": "chain", "sweep": "trial", "trial": "chain"}
-"""What hangs under a run of each kind."""
+"""What hangs under a run of each kind; nothing under a pretraining."""
 
 LOCAL_SERVER = "http://127.0.0.1:5000"
 """Where `make ui` serves a database."""
@@ -128,13 +128,15 @@ def close_study(
     report: Path | None = None,
     summary: Mapping[str, float] | None = None,
     tables: Mapping[str, pandas.DataFrame] | None = None,
+    files: Sequence[Path] = (),
+    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     description: str = "",
 ) -> None:
     """Ends the study's run, and what still runs below it, with `status`.
 
     `metrics` (condition, seed, generation, metric, value) becomes metrics.parquet, each of `tables` a file of its name; the
-    folder `figures` becomes figures/; the page `report` becomes report.html, and what lies beside it under its name report.json;
-    `summary` the study's own metrics; `description`, plain text, is shown above the run. May be repeated.
+    folder `figures` becomes figures/; `files` lie beside it; the page `report` becomes report.html, and what lies beside it under its name report.json;
+    `summary` the study's own metrics, and `curves` those with (step, value); `description`, plain text, is shown above the run. May be repeated.
     Raises `TrackingUnavailable`.
     """
     client = study.tracking.client
@@ -148,16 +150,22 @@ def close_study(
                     shutil.copy(said, Path(folder) / "report.json")
             if figures is not None:
                 shutil.copytree(figures, Path(folder) / "figures")
+            for file in files:
+                shutil.copy(file, folder)
             client.log_artifacts(study.run_id, folder)
-        if summary:
-            # A fixed time makes a repeated point the same point, which MLflow keeps once.
-            points = [Metric(key, value, study.start_time, 0) for key, value in summary.items()]
+        # A fixed time makes a repeated point the same point, which MLflow keeps once.
+        points = [Metric(key, value, study.start_time, 0) for key, value in (summary or {}).items()]
+        points += [
+            Metric(key, value, study.start_time, step) for key, of in (curves or {}).items() for step, value in of
+        ]
+        if points:
             client.log_batch(study.run_id, metrics=points)
         if description:
             client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
-        for below in runs_of_kind(study.tracking, BELOW[study.kind], {MLFLOW_PARENT_RUN_ID: study.run_id}):
-            if below.info.status == "RUNNING":
-                client.set_terminated(below.info.run_id, status)
+        if kind := BELOW.get(study.kind):
+            for below in runs_of_kind(study.tracking, kind, {MLFLOW_PARENT_RUN_ID: study.run_id}):
+                if below.info.status == "RUNNING":
+                    client.set_terminated(below.info.run_id, status)
         client.set_terminated(study.run_id, status)
         launcher = study.tracking.launcher
         if launcher is not None and launcher.info.run_id != study.run_id:
@@ -222,7 +230,8 @@ def _adopt(tracking: Tracking, run_id: str, kind: Kind, identity: str) -> None:
         earlier_id, done = earlier.info.run_id, earlier.info.status == "FINISHED" and kind == "study"
         if earlier_id == run_id or done or "recursion.continued_by" in earlier.data.tags:
             continue
-        for below in runs_of_kind(tracking, BELOW[kind], {MLFLOW_PARENT_RUN_ID: earlier_id}):
+        under = BELOW.get(kind)
+        for below in runs_of_kind(tracking, under, {MLFLOW_PARENT_RUN_ID: earlier_id}) if under else ():
             client.set_tag(below.info.run_id, MLFLOW_PARENT_RUN_ID, run_id)
         if earlier.info.status == "RUNNING":
             client.set_terminated(earlier_id, "KILLED")

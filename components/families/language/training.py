@@ -8,7 +8,7 @@ micro-batch change nothing but rounding.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -170,13 +170,12 @@ def fine_tune(
         updates = 0
         micro_batches = batches.rows(order.permutation(len(training)), rank)
         for number, (rows, weight) in enumerate(micro_batches, start=1):
-            masks = BlockDropout(seed, len(losses), rows if len(rows) else np.zeros(1, int), engine.device)
-            loss = _summed_loss(engine, training[rows], recipe.precision, masks) * weight
+            loss = summed_loss(engine, training, rows, recipe.precision, seed, len(losses)) * weight
             engine.backward(loss)
             total += loss.detach() / (batches.accumulation * workers)
             updates += engine.step()
             if number % batches.accumulation == 0:
-                losses.append((len(losses), epoch, _over_workers(total, workers), recipe.rate(epoch)))
+                losses.append((len(losses), epoch, over_workers(total, workers), recipe.rate(epoch)))
                 total.zero_()
                 progress(len(losses), steps)
                 if not math.isfinite(losses[-1][2]):
@@ -193,16 +192,21 @@ def fine_tune(
     return kept, History(losses, validation, kept_epoch, _distance(initial, kept))
 
 
-def _summed_loss(engine: Engine, blocks: np.ndarray, precision: str, masks: BlockDropout) -> Tensor:
-    """Sum over blocks of each block's mean loss a predicted token (63 of 64); an empty batch gives a zero with a gradient."""
-    rows = blocks if len(blocks) else np.full((1, 2), 3, np.int32)
-    ids = torch.from_numpy(rows.astype(np.int64)).to(engine.device)
+def summed_loss(engine: Engine, blocks: np.ndarray, rows: np.ndarray, precision: str, seed: int, step: int) -> Tensor:
+    """Sum over these rows of `blocks` of each one's mean loss per predicted token (63 of 64), with dropout's masks.
+
+    Without rows it is a zero with a gradient.
+    """
+    chosen = blocks[rows] if len(rows) else np.full((1, 2), 3, np.int32)
+    masks = BlockDropout(seed, step, rows if len(rows) else np.zeros(1, int), engine.device)
+    ids = torch.from_numpy(chosen.astype(np.int64)).to(engine.device)
     with torch.autocast(engine.device.type, torch.bfloat16, enabled=precision == "bf16"), masks:
         loss: Tensor = engine.objective(ids)
-    return loss / (ids.shape[1] - 1) * (1.0 if len(blocks) else 0.0)
+    return loss / (ids.shape[1] - 1) * (1.0 if len(rows) else 0.0)
 
 
-def _over_workers(value: Tensor, workers: int) -> float:
+def over_workers(value: Tensor, workers: int) -> float:
+    """The sum of a number over all workers, which all call this."""
     if workers > 1:
         value = value.clone()
         dist.all_reduce(value)
@@ -225,10 +229,20 @@ def whole_gradients(model: nn.Module) -> list[Tensor]:
 
 
 class TorchEngine:
-    """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce a step."""
+    """Plain torch: AdamW on fp32 weights, gradients averaged over workers by one all-reduce per step.
 
-    def __init__(self, model: OPTForCausalLM, recipe: Recipe, batches: Batches, device: torch.device) -> None:
-        self.scored, self.device = model.to(device), device
+    `clip`: the largest norm of a step's gradient; None for any.
+    """
+
+    def __init__(
+        self,
+        model: OPTForCausalLM,
+        recipe: Recipe,
+        batches: Batches,
+        device: torch.device,
+        clip: float | None = None,
+    ) -> None:
+        self.scored, self.device, self._clip = model.to(device), device, clip
         self.objective = Objective(self.scored)
         self._accumulation, self._workers, self._seen = batches.accumulation, batches.workers, 0
         self._optimizer = torch.optim.AdamW(
@@ -253,6 +267,8 @@ class TorchEngine:
             flat /= self._workers
             for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
                 gradient.copy_(mean.view_as(gradient))
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self.scored.parameters(), self._clip)
         self._optimizer.step()
         self._optimizer.zero_grad()
         return True
@@ -262,6 +278,19 @@ class TorchEngine:
             name: weight.detach().to("cpu", torch.float32, copy=True)
             for name, weight in self.scored.state_dict().items()
         }
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """AdamW's moments and steps on the CPU, by the place of their parameter and their name, such as "3.exp_avg"."""
+        state = self._optimizer.state_dict()["state"]
+        return {f"{place}.{name}": tensor.cpu() for place, one in state.items() for name, tensor in one.items()}
+
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `optimizer_state` gave."""
+        known = self._optimizer.state_dict()
+        for key, tensor in state.items():
+            place, name = key.split(".", 1)
+            known["state"].setdefault(int(place), {})[name] = tensor
+        self._optimizer.load_state_dict(known)
 
     def close(self) -> None:
         self._optimizer.zero_grad()

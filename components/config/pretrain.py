@@ -1,9 +1,9 @@
 """Settings of `mlflow run . -e pretrain`."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Self, cast
+from typing import Annotated, ClassVar, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from components.config import merged, pairs, validated
 from components.config.settings import (
@@ -48,15 +48,21 @@ class PretrainSettings(Section):
     tracking: TrackingSettings = TrackingSettings()
     dry_run: bool = Field(False, description="print the plan with its cost and stop")
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"heads {self.heads} must divide hidden_size {self.hidden_size}")
-        if 2 * self.block_size > self.positions:
+    @field_validator("heads")
+    @classmethod
+    def _divides(cls, heads: int, others: ValidationInfo) -> int:
+        if (hidden := others.data.get("hidden_size", heads)) % heads:
+            raise ValueError(f"must divide hidden_size ({hidden})")
+        return heads
+
+    @field_validator("positions")
+    @classmethod
+    def _holds_a_prompt_and_its_continuation(cls, positions: int, others: ValidationInfo) -> int:
+        if 2 * others.data.get("block_size", 0) > positions:
             raise ValueError(
-                f"a prompt and its continuation need {2 * self.block_size} positions, the model has {self.positions}"
+                f"a prompt and its continuation need {2 * others.data['block_size']}; give more, or a smaller block_size"
             )
-        return self
+        return positions
 
 
 def load(arguments: Sequence[str]) -> PretrainSettings:

@@ -6,7 +6,7 @@ by their tags before one is made, and points that already stand are not written 
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,10 +58,10 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
     identity = generation.chain.identity
     with reaching(study.tracking):
         try:
-            chain = study.chains.get(identity) or _chain_run(study, generation)
+            chain = study.chains.get(identity) or open_chain_run(study, generation)
             study.chains[identity] = chain
             if generation.index not in chain.finished:
-                _write(study, chain, generation, artifacts or {})
+                write_generation(study, chain, generation, artifacts or {})
                 chain.finished.add(generation.index)
         except BaseException:
             study.chains.pop(identity, None)  # what reached the store is looked up again the next time
@@ -69,53 +69,7 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
     return chain.generations[generation.index]
 
 
-def record_curve(study: Study, generations: Sequence[Generation]) -> None:
-    """Writes generations of one chain in memory, in order: every number to the chain's run, by step.
-
-    Those with digests of their data (the family's shown ones) have runs of their own as well, without a model: it is in
-    the store with the whole chain. What was written before is left as it is; the same call may be repeated.
-
-    Raises `TrackingUnavailable` if the store is away.
-    """
-    first = generations[0]
-    with reaching(study.tracking):
-        try:
-            chain = study.chains.get(first.chain.identity) or _chain_run(study, first)
-            if chain.steps is None:
-                chain.steps = _steps(study, chain, first)
-            for generation in generations:
-                if generation.digests and generation.index not in chain.finished:
-                    _write(study, chain, generation, {}, on_chain=False)
-                    chain.finished.add(generation.index)
-            for points in _batches([one for one in generations if one.index > chain.steps]):
-                study.tracking.client.log_batch(chain.run_id, points)
-            chain.steps = max(chain.steps, generations[-1].index)
-            study.chains[first.chain.identity] = chain
-        except BaseException:
-            study.chains.pop(first.chain.identity, None)
-            raise
-
-
-def _batches(generations: Sequence[Generation]) -> Iterator[list[Metric]]:
-    """Points in batches of whole generations: a batch is written or not, so the last step tells what is there."""
-    now, batch = round(time.time() * 1000), list[Metric]()
-    for generation in generations:
-        points = [Metric(key, value, now, generation.index) for key, value in generation.metrics.items()]
-        if len(batch) + len(points) > METRICS_A_BATCH:
-            yield batch
-            batch = []
-        batch += points
-    if batch:
-        yield batch
-
-
-def _steps(study: Study, chain: ChainRun, first: Generation) -> int:
-    """The last step that stands in a chain's run, -1 for none."""
-    key = next(iter(first.metrics))
-    return max((point.step for point in study.tracking.client.get_metric_history(chain.run_id, key)), default=-1)
-
-
-def _chain_run(study: Study, first: Generation) -> ChainRun:
+def open_chain_run(study: Study, first: Generation) -> ChainRun:
     """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
     tracking, client, chain = study.tracking, study.tracking.client, first.chain
     found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
@@ -139,7 +93,7 @@ def _chain_run(study: Study, first: Generation) -> ChainRun:
     return known
 
 
-def _write(
+def write_generation(
     study: Study,
     chain: ChainRun,
     generation: Generation,

@@ -8,7 +8,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,13 +48,18 @@ _NAME_FROM_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")  # `mlflow run` without
 
 @dataclass
 class ChainRun:
-    """What the store already holds of a chain: the runs of its generations and the versions of its model."""
+    """What the store already holds of a chain: the runs of its generations and the versions of its model.
+
+    Of a long chain also `steps`, the last step of its curves, and `newest`, the metrics of its newest
+    generation, which become the last point if no further generation comes.
+    """
 
     run_id: str
     generations: dict[int, str] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     versions: dict[int, Any] = field(default_factory=dict)
     steps: int | None = None
+    newest: Sequence[Metric] = ()
 
 
 @dataclass
@@ -116,7 +121,16 @@ def end_chain(study: Study, chain: Chain, status: Status) -> None:
     """Ends the chain's run. Recording a further generation opens it again. Raises `TrackingUnavailable`."""
     with reaching(study.tracking):
         if (known := study.chains.get(chain.identity)) is not None:
+            write_newest(study, known)
             study.tracking.client.set_terminated(known.run_id, status)
+
+
+def write_newest(study: Study, chain: ChainRun) -> None:
+    """Give the curves of a long chain their last point, if they have none there yet. May be repeated."""
+    if chain.newest:
+        study.tracking.client.log_batch(chain.run_id, chain.newest)
+        chain.steps = chain.newest[0].step
+        chain.newest = ()
 
 
 def close_study(
@@ -155,6 +169,8 @@ def close_study(
             client.log_batch(study.run_id, metrics=points)
         if description:
             client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
+        for chain in study.chains.values():
+            write_newest(study, chain)
         for below in runs_of_kind(study.tracking, BELOW[study.kind], {MLFLOW_PARENT_RUN_ID: study.run_id}):
             if below.info.status == "RUNNING":
                 client.set_terminated(below.info.run_id, status)

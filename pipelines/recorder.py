@@ -178,15 +178,20 @@ def record(
     """
     for _, group in groupby(generations, lambda one: one.chain.identity):
         together = list(group)
+        chain, ended = together[0].chain, together[-1].index == last
         if together[0].directories:
             for one in together:
                 outbox.put(partial(_record, study, store, one, artifacts))
         else:
-            runs = together[0].chain.seed == first_seed
-            outbox.put(lambda together=together, runs=runs: tracking.record_curve(study(), together, runs))  # type: ignore[misc]
-        if together[-1].index == last:
-            chain = together[-1].chain
+            outbox.put(partial(_record_curve, study, together, chain.seed == first_seed, ended))
+        if ended:
             outbox.put(lambda chain=chain: tracking.end_chain(study(), chain, "FINISHED"))  # type: ignore[misc]
+
+
+def _record_curve(
+    study: Callable[[], tracking.Study], generations: Sequence[Generation], runs: bool, ended: bool
+) -> None:
+    tracking.record_curve(study(), generations, runs, ended)
 
 
 def _record(

@@ -30,7 +30,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from components.recursion.records import PHASES, Chain, Generation
 from components.tracking.connection import reaching
 from components.tracking.registry import model_version, versions_of_chain
-from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, runs_of_kind
+from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, forget, runs_of_kind
 
 METRICS_A_BATCH = 1000
 DIGEST_CHARACTERS = 36  # MLflow takes no longer digest; the whole one stands in the dataset's profile
@@ -64,7 +64,7 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
                 write_generation(study, chain, generation, artifacts or {})
                 chain.finished.add(generation.index)
         except BaseException:
-            study.chains.pop(identity, None)  # what reached the store is looked up again the next time
+            forget(study, generation.chain)
             raise
     return chain.generations[generation.index]
 
@@ -72,19 +72,19 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
 def open_chain_run(study: Study, first: Generation) -> ChainRun:
     """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
     tracking, client, chain = study.tracking, study.tracking.client, first.chain
-    found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
-    versions = versions_of_chain(tracking, chain.identity)
-    if not found:
+    if study.adopted is None:
+        below = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id})
+        study.adopted = {run.data.tags["recursion.chain"]: run for run in below}
+    versions = versions_of_chain(tracking, chain.identity) if first.directories else {}  # in memory it has none
+    if chain.identity not in study.adopted:
         tags = _tags("chain", chain) | study.origin | {MLFLOW_PARENT_RUN_ID: study.run_id}
         name = f"{chain.condition} seed {chain.seed}"
         run = client.create_run(tracking.experiment.experiment_id, _times(first).start, tags, name)
-        _log(study, run.info.run_id, [], chain.settings, again=False)
-        return ChainRun(run.info.run_id, versions=versions)
-    run = found[0]
+        return ChainRun(run.info.run_id, versions=versions, settings=chain.settings, steps=-1)
+    run = study.adopted[chain.identity]
     if run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
-    known = ChainRun(run.info.run_id, versions=versions)
-    _log(study, run.info.run_id, [], chain.settings, again=False)
+    known = ChainRun(run.info.run_id, versions=versions, settings=chain.settings)
     for child in runs_of_kind(tracking, "generation", {MLFLOW_PARENT_RUN_ID: run.info.run_id}):
         index = int(child.data.tags["recursion.generation"])
         known.generations[index] = child.info.run_id
@@ -135,9 +135,10 @@ def write_generation(
     points = [Metric(key, value, times.end, generation.index) for key, value in generation.metrics.items()]
     own = [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
     settings = generation.chain.settings
-    _log(study, run_id, own + _losses(generation, times), settings, again=before is not None)
+    write_points(study, run_id, own + _losses(generation, times), settings, again=before is not None)
     if on_chain:
-        _log(study, chain.run_id, points, {}, again=before is not None)
+        write_points(study, chain.run_id, points, chain.settings, again=before is not None)
+        chain.settings = {}
     client.set_terminated(run_id, "FINISHED", times.end)
 
 
@@ -178,7 +179,9 @@ def _tags(kind: str, chain: Chain) -> dict[str, str]:
     }
 
 
-def _log(study: Study, run_id: str, points: list[Metric], settings: Mapping[str, Any], *, again: bool) -> None:
+def write_points(
+    study: Study, run_id: str, points: list[Metric], settings: Mapping[str, Any], *, again: bool = False
+) -> None:
     """Every point once and the settings as parameters. `again`: an earlier attempt may have written some points."""
     client = study.tracking.client
     params = [Param(key, value) for key, value in flattened(settings)]

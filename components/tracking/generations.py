@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 from mlflow.entities import (
     Dataset,
@@ -33,6 +34,8 @@ from components.tracking.registry import model_version, versions_of_chain
 from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, forget, runs_of_kind
 
 METRICS_A_BATCH = 1000
+MOST_LOSSES = 200
+"""Points of `train/loss` in MLflow, of one fit; the store has all of them."""
 DIGEST_CHARACTERS = 36  # MLflow takes no longer digest; the whole one stands in the dataset's profile
 TABLES = {"sample": "synthetic.parquet", "measure": "scores.parquet"}
 
@@ -195,16 +198,14 @@ def write_points(
 
 
 def _losses(generation: Generation, times: Times) -> list[Metric]:
-    """`train/loss` by optimiser step, its times spread evenly over the fit."""
+    """Return `train/loss` by optimiser step, evenly spaced where there are many; its times are spread evenly over the fit."""
     if "fit" not in generation.directories or not (file := generation.directories["fit"] / "losses.parquet").exists():
         return []
     columns = pyarrow.parquet.read_table(file, columns=["step", "loss"]).to_pydict()
     a_step = (times.fit_end - times.fit_start) / max(1, len(columns["step"]))
-    rows = zip(columns["step"], columns["loss"], strict=True)
-    return [
-        Metric("train/loss", loss, times.fit_start + round((row + 1) * a_step), step)
-        for row, (step, loss) in enumerate(rows)
-    ]
+    steps, losses = columns["step"], columns["loss"]
+    rows = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_LOSSES)).round().astype(int)).tolist()
+    return [Metric("train/loss", losses[row], times.fit_start + round((row + 1) * a_step), steps[row]) for row in rows]
 
 
 def _datasets(generation: Generation) -> list[DatasetInput]:

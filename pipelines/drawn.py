@@ -1,17 +1,21 @@
 """Where the seeds of a study get their real training data: one set for all, or each its own."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from components.families.language.base import BaseWork
-from components.families.language.family import LanguageFamily
-from components.families.vae.family import VaeFamily
 from components.recursion.worker import ChainWork
 from components.seeds import rows_of_seed
+
+if TYPE_CHECKING:  # a study of VAEs needs nothing of language models, whose packages take seconds to import
+    from components.families.language.base import BaseWork
+    from components.families.language.family import LanguageFamily
+    from components.families.vae.family import VaeFamily
 
 Base = Literal["none", "named", "one", "per seed"]
 """Where chains start: random weights, a model by name, one base model pretrained here, or one per seed."""

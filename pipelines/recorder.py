@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from components import logs, tracking
@@ -31,7 +32,7 @@ class Recorder:
     """Generations as they finish, in order within each chain, each written once.
 
     `last`: the generation that a chain ends with. `artifacts`: a generation's own files and texts, by name. `told`: takes
-    how far the study is, for others.
+    how far the study is, for others. `first_seed`: as of `record`.
     """
 
     study: tracking.Study
@@ -40,6 +41,7 @@ class Recorder:
     last: int
     artifacts: Callable[[Generation], Mapping[str, Path | str]] = lambda generation: {}
     told: Callable[[Snapshot], None] = lambda snapshot: None
+    first_seed: int = 0
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class Recorder:
             elif generations := message.get("finished", message.get("found")):
                 new = [one for one in generations if (one.chain.identity, one.index) not in self.generations]
                 self.generations |= {(one.chain.identity, one.index): one for one in new}
-                record(self.outbox, lambda: self.study, self.store, new, self.last, self.artifacts)
+                record(self.outbox, lambda: self.study, self.store, new, self.last, self.artifacts, self.first_seed)
                 if new:  # else found in the store before its workers started
                     self.progress.finished(new[-1], found="found" in message)
             elif "retry" in message:
@@ -67,13 +69,10 @@ class Recorder:
         self.outbox.write()
 
     def metrics(self) -> pd.DataFrame:
-        """Tidy numbers of the study: condition, seed, generation, metric, value."""
-        rows = [
-            (generation.chain.condition, generation.chain.seed, generation.index, metric, float(value))
-            for generation in self.in_order()
-            for metric, value in generation.metrics.items()
-        ]
-        return pd.DataFrame(rows, columns=TIDY)
+        """Return the tidy numbers of the study: condition, seed, generation, metric, value."""
+        alike = groupby(self.in_order(), lambda one: (one.chain.identity, tuple(one.metrics)))
+        parts = [_tidy(list(generations)) for _, generations in alike]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TIDY)
 
     def close(
         self,
@@ -139,6 +138,20 @@ class Recorder:
         return sorted(self.generations.values(), key=lambda one: (names[one.chain.identity], one.index))
 
 
+def _tidy(generations: Sequence[Generation]) -> pd.DataFrame:
+    """Return the numbers of generations of one chain that have the same metrics, as columns: a long chain has thousands."""
+    names = list(generations[0].metrics)
+    return pd.DataFrame(
+        {
+            "condition": generations[0].chain.condition,
+            "seed": generations[0].chain.seed,
+            "generation": np.repeat([one.index for one in generations], len(names)),
+            "metric": np.tile(names, len(generations)),
+            "value": np.array([list(one.metrics.values()) for one in generations], float).ravel(),
+        }
+    )
+
+
 def _print_judgement(judged: Judgement) -> None:
     print_table("Scorecard", verdicts_table(judged.scorecard))
     print_table("Collapse profile", profile_table(judged.profile))
@@ -157,18 +170,28 @@ def record(
     generations: Sequence[Generation],
     last: int,
     artifacts: Callable[[Generation], Mapping[str, Path | str]],
+    first_seed: int,
 ) -> None:
-    """Put generations in line for MLflow, below `study`; a chain's run ends with its generation `last`."""
+    """Put generations in line for MLflow, below `study`; a chain's run ends with its generation `last`.
+
+    Of chains in memory, those of `first_seed`, which the figures show, have runs for some generations.
+    """
     for _, group in groupby(generations, lambda one: one.chain.identity):
         together = list(group)
+        chain, ended = together[0].chain, together[-1].index == last
         if together[0].directories:
             for one in together:
                 outbox.put(partial(_record, study, store, one, artifacts))
         else:
-            outbox.put(lambda together=together: tracking.record_curve(study(), together))  # type: ignore[misc]
-        if together[-1].index == last:
-            chain = together[-1].chain
+            outbox.put(partial(_record_curve, study, together, chain.seed == first_seed, ended))
+        if ended:
             outbox.put(lambda chain=chain: tracking.end_chain(study(), chain, "FINISHED"))  # type: ignore[misc]
+
+
+def _record_curve(
+    study: Callable[[], tracking.Study], generations: Sequence[Generation], runs: bool, ended: bool
+) -> None:
+    tracking.record_curve(study(), generations, runs, ended)
 
 
 def _record(

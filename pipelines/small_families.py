@@ -117,7 +117,7 @@ def run_study(
         )
         with closing(study):
             with StudyProgress(names, expected, chain_fields(work.chain for work in chains)) as progress:
-                recorder = Recorder(study, store, progress, generations, artifacts, tell)
+                recorder = Recorder(study, store, progress, generations, artifacts, tell, settings.seeds[0])
                 failed = _compute(settings, store, chains, recorder, gpu, deterministic)
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"

@@ -5,6 +5,7 @@ store is the truth; what MLflow could not take for now is kept in line and writt
 """
 
 import errno
+import gc
 import hashlib
 import signal
 import sys
@@ -31,6 +32,7 @@ NOT_THE_STUDY = {"store", "cluster", "tracking", "dry_run"}
 def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
     """Run an entry point and end the process: 0, or 2 with one line for each fault of the input, 1 for failed chains."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what `mlflow run` sends on Ctrl-C
+    gc.freeze()  # what was imported stays: a tenth of a study's own processor time went into looking through it again
     try:
         logs.begin()
         command(arguments)

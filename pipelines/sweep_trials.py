@@ -122,8 +122,7 @@ class Trials:
         for one in missing:
             state = self.books.state(one.number)
             name, _, _, stored = self._begin(one.number, one.user_attrs["point"])
-            for generations in zip_longest(*stored):
-                self._record(name, [generation for generation in generations if generation])
+            self._record(name, [one for generations in zip_longest(*stored) for one in generations if one])
             for numbers in self.books.reports(one.number).values():
                 self.outbox.put(partial(self._report, name, numbers))
             self.outbox.put(partial(self._end, name, state))
@@ -145,10 +144,14 @@ class Trials:
 
     def _replay(self, trial: str, stored: Sequence[Sequence[Generation]], reported: Collection[int]) -> None:
         """A trial whose chains are all in the store: it is told, and stopped, as one that is computed."""
+        waiting: list[Generation] = []
         for generations, numbers in reports(zip(*stored, strict=True), reported, self.runs.block):
-            self._record(trial, list(generations))
-            if numbers and self.hopeless(trial, numbers):
-                break
+            waiting += generations
+            if numbers:
+                self._record(trial, waiting)
+                waiting = []
+                if self.hopeless(trial, numbers):
+                    break
         self.tell(trial, None, True)
 
     def hopeless(self, trial: str, numbers: Mapping[str, Any]) -> bool:
@@ -271,8 +274,8 @@ class Trials:
         self._recorded |= {(trial, one.chain.identity, one.index) for one in new}
         self._computed |= {(one.chain.identity, one.index if one.directories else 0): one for one in new}
         new.sort(key=lambda one: one.chain.seed)  # together what is of one chain
-        last = self.sweep.study.generations
-        record(self.outbox, lambda: self._studies[trial], self.store, new, last, self._artifacts)
+        last, seed = self.sweep.study.generations, self.sweep.study.seeds[0]
+        record(self.outbox, lambda: self._studies[trial], self.store, new, last, self._artifacts, seed)
 
     def _artifacts(self, generation: Generation) -> Mapping[str, Path | str]:
         return self.runs.artifacts(generation, self._families[generation.chain.identity])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import generation, measure, models, paper_generation, sampling, scoring, training
+from benchmarks import generation, measure, models, paper_generation, sampling, scoring, study, training
 from benchmarks.__main__ import main
 from components.families.language.architecture import ModelSize
 
@@ -96,6 +96,17 @@ def test_the_peak_of_a_process_is_its_own_and_not_that_of_the_one_that_started_i
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
     assert 50 < float(done.stdout) < big.nbytes / 2**20
+
+
+def test_processor_seconds_of_a_study_are_told_apart_from_those_of_the_processes_below_it() -> None:
+    burn = "import time\nwhile time.process_time() < {}: pass"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn.format(2)!r}]); {burn.format(1)}"
+    own, everything, peak = study._watch(
+        subprocess.Popen([sys.executable, "-c", program.replace("; import", "\nimport")])
+    )
+    assert 0.2 < own < 1.2
+    assert own + 1 < everything < own + 2.2
+    assert peak > 2**20
 
 
 def test_ceilings_are_rates_of_this_machine() -> None:

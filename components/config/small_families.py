@@ -52,7 +52,7 @@ class GaussianSettings(StudySettings):
         1, description="covariance = scatter / (M - ddof): 1 unbiased, 0 maximum likelihood"
     )
     shown: tuple[Natural, ...] = Field(
-        (0, 10, 50, 100, 500, 1000), description="generations with runs of their own in MLflow, and densities"
+        (0, 10, 50, 100, 500, 1000), description="generations of which the first seed has runs in MLflow, and densities"
     )
 
 
@@ -88,7 +88,7 @@ class DiscreteSettings(StudySettings):
     conditions: dict[ConditionName, DiscreteCondition] = Field(min_length=1)
     chains: Annotated[int, Number, Field(ge=2)] = Field(500, description="chains a seed; they advance together")
     shown: tuple[Natural, ...] = Field(
-        (0, 1, 10, 100, 1000), description="generations with runs of their own in MLflow"
+        (0, 1, 10, 100, 1000), description="generations of which the first seed has runs in MLflow"
     )
 
 
@@ -131,7 +131,8 @@ class MixtureSettings(StudySettings):
     chains: Annotated[int, Number, Field(ge=2)] = Field(10, description="chains a seed; they advance together")
     em: EmSettings = EmSettings()
     shown: tuple[Natural, ...] = Field(
-        (0, 50, 100, 150, 200, 350, 2000), description="generations with runs of their own in MLflow, and snapshots"
+        (0, 50, 100, 150, 200, 350, 2000),
+        description="generations of which the first seed has runs in MLflow, and snapshots",
     )
 
 

@@ -38,7 +38,7 @@ def dash(condition: int) -> str:
 
 def conditions_of(frame: pd.DataFrame) -> list[str]:
     """The conditions in the order in which the study has them."""
-    return list(dict.fromkeys(frame["condition"]))
+    return [str(name) for name in frame["condition"].unique()]
 
 
 def shown_generations(generations: Iterable[int]) -> list[int]:

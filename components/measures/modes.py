@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax, xlogy
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 from components.measures.errors import mean_error
 
@@ -30,7 +31,8 @@ class Modes:
 
 def find_modes(points: NDArray[np.floating], count: int = MODES) -> Modes:
     """The modes of real data (n, d), by k-means: the same for the same points; fewer where they would have no two points each."""
-    found = KMeans(max(min(count, len(points) // 2), 1), n_init=4, random_state=0).fit(points)
+    with threadpool_limits(1):  # of a few thousand points, threads that wait for each other cost seconds
+        found = KMeans(max(min(count, len(points) // 2), 1), n_init=4, random_state=0).fit(points)
     variance = float(found.inertia_) / points.size
     return Modes(np.asarray(found.cluster_centers_, np.float64), max(variance, LEAST_VARIANCE))
 

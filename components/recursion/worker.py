@@ -15,6 +15,8 @@ Send = Callable[[Mapping[str, Any]], None]
 """Hands a small message to whoever watches the study; only rank 0 sends."""
 
 SECONDS_BETWEEN_REPORTS = 0.5
+SECONDS_BETWEEN_GENERATIONS = 4
+"""Between messages of a chain in memory, each with all that was finished since: one chain often takes no longer."""
 
 
 AnyFamily = TypeVar("AnyFamily", bound=Family)
@@ -39,7 +41,7 @@ class ChainWork(Generic[AnyFamily]):
         ):
             finished.append(generation)
             fast = self.family.in_memory and generation.index < self.generations
-            if peers.leads and not (fast and time.monotonic() - sent < SECONDS_BETWEEN_REPORTS):
+            if peers.leads and not (fast and time.monotonic() - sent < SECONDS_BETWEEN_GENERATIONS):
                 send({"work": name, "finished": finished})
                 finished, sent = [], time.monotonic()
 

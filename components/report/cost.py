@@ -27,7 +27,8 @@ def cost(metrics: pd.DataFrame) -> Cost | None:
 
     Tokens are speed times seconds of the same phase, which is how the speed came about.
     """
-    numbers = metrics.pivot_table(index=["condition", "seed", "generation"], columns="metric", values="value")
+    timed = metrics[metrics["metric"].str.startswith(("seconds/", "tokens_per_second/"))]
+    numbers = timed.pivot_table(index=["condition", "seed", "generation"], columns="metric", values="value")
     phases = [phase for phase in PHASES if f"seconds/{phase}" in numbers]
     if not phases:
         return None

@@ -9,7 +9,7 @@ from components.recursion.family import Diverged, Family
 from components.recursion.loop import run_chain
 from components.recursion.peers import Peers
 from components.recursion.records import Generation
-from components.recursion.worker import SECONDS_BETWEEN_REPORTS, ChainWork, Send, throttled
+from components.recursion.worker import SECONDS_BETWEEN_GENERATIONS, ChainWork, Send, throttled
 from components.sweep import objectives
 
 
@@ -47,7 +47,7 @@ class TrialWork:
         try:
             for generations, numbers in reports(zip(*runs, strict=True), self.reports, self.block):
                 waiting += generations
-                if peers.leads and (numbers or time.monotonic() - sent > SECONDS_BETWEEN_REPORTS):
+                if peers.leads and (numbers or time.monotonic() - sent > SECONDS_BETWEEN_GENERATIONS):
                     send({"work": self.name, "finished": waiting})
                     waiting, sent = [], time.monotonic()
                 if numbers:

@@ -56,6 +56,9 @@ class StudyProgress:
 
     def __post_init__(self) -> None:
         self._paces = {work: Pace() for work in self.expected}
+        self._totals = {work: sum(phases.values()) for work, phases in self.expected.items()}
+        self._lasts = {work: max((index for index, _ in phases), default=-1) for work, phases in self.expected.items()}
+        self._all_work = sum(self._totals.values())
         self._reached = dict.fromkeys(self.expected, -1)
         self._now = dict.fromkeys(self.expected, WAITS)
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
@@ -66,7 +69,7 @@ class StudyProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._all = self._progress.add_task("study", total=self._total(), now="starting workers")
+        self._all = self._progress.add_task("study", total=self._all_work, now="starting workers")
 
     def __enter__(self) -> "StudyProgress":
         self._progress.start()
@@ -101,12 +104,12 @@ class StudyProgress:
         if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):
             result = "is in the store" if found else _result(generation)
             self._line(work, f"generation {generation.index} {result}", at)
-        last = generation.index == self._last(work)
+        last = generation.index == self._lasts[work]
         self._show(work, FINISHED if last else f"generation {generation.index} done", at)
 
     def failed(self, work: str, error: str) -> None:
         """A piece of work will not come to its end; the others go on."""
-        self.done[work] = self._total_of(work)  # nothing more of it will be done
+        self.done[work] = self._totals[work]  # nothing more of it will be done
         self._show(work, f"failed: {error}", {})
         say(f"{self.names[work]} failed: {error}", **self._fields(work))
 
@@ -115,7 +118,7 @@ class StudyProgress:
 
     def time_left(self) -> str:
         """How long still, in words; nothing is promised before something was computed."""
-        if self._total() - sum(self.done.values()) <= 0:
+        if self._all_work - sum(self.done.values()) <= 0:
             return "nearly done"
         seconds = self._seconds_left()
         return "time left not known yet" if seconds is None else time_left(seconds)
@@ -127,14 +130,14 @@ class StudyProgress:
                 name=self.names[work],
                 chain=work,
                 generation=self._reached[work],
-                last=self._last(work),
+                last=self._lasts[work],
                 now=self._now[work],
                 seconds_left=self._seconds_left_of(work),
             )
             for work in self.names
             if self.expected.get(work)
         ]
-        return Snapshot(rows, self._seconds_left(), self._total() - sum(self.done.values()) <= 0)
+        return Snapshot(rows, self._seconds_left(), self._all_work - sum(self.done.values()) <= 0)
 
     def _advance(self, work: str, now: float, worked: bool) -> None:
         """A piece of work is at `now` of its seconds."""
@@ -147,7 +150,7 @@ class StudyProgress:
     def _show(self, work: str, now: str, fields: Mapping[str, object]) -> None:
         self._now[work] = now
         if work not in self._bars:
-            self._bars[work] = self._progress.add_task(self.names[work], total=self._total_of(work), now="")
+            self._bars[work] = self._progress.add_task(self.names[work], total=self._totals[work], now="")
         left = self._seconds_left_of(work)
         told = now if not left or now == FINISHED else f"{now} · {time_left(left)}"
         self._progress.update(self._bars[work], completed=self.done.get(work, 0.0), now=told)
@@ -166,12 +169,9 @@ class StudyProgress:
         """What a structured line says of whose it is."""
         return {"chain": work, **self.fields.get(work, {})}
 
-    def _last(self, work: str) -> int:
-        return max((generation for generation, _ in self.expected[work]), default=-1)
-
     def _seconds_left_of(self, work: str) -> float | None:
         """By its own pace; no longer than the study's, of which it is a part."""
-        total = self._total_of(work)
+        total = self._totals[work]
         left = total - self.done.get(work, 0.0)
         if left <= 0:
             return 0.0
@@ -179,14 +179,8 @@ class StudyProgress:
         return own if own is None or of_all is None else min(own, of_all)
 
     def _seconds_left(self) -> float | None:
-        total = self._total()
+        total = self._all_work
         return self._pace.seconds(total - sum(self.done.values()), total)
-
-    def _total_of(self, work: str) -> float:
-        return sum(self.expected[work].values())
-
-    def _total(self) -> float:
-        return sum(map(self._total_of, self.expected))
 
 
 def chain_name(chain: Chain) -> str:

@@ -16,7 +16,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files that are there in a moment
 
 from components.tracking.connection import Reading, Tracking, TrackingUnavailable, connect, connect_to_read
-from components.tracking.generations import record, record_curve
+from components.tracking.curves import has_point, record_curve
+from components.tracking.generations import record
 from components.tracking.reading import FilesUnreadable, attach, fetch, find_studies, lineage, read_back
 from components.tracking.studies import Status, Study, address, close_study, end_chain, open_study
 from components.tracking.trials import end_trial, ended_trials, mark_best, open_trial, record_report
@@ -38,6 +39,7 @@ __all__ = [
     "ended_trials",
     "fetch",
     "find_studies",
+    "has_point",
     "lineage",
     "mark_best",
     "open_study",

@@ -6,12 +6,13 @@ by their tags before one is made, and points that already stand are not written 
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 from mlflow.entities import (
     Dataset,
@@ -30,9 +31,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from components.recursion.records import PHASES, Chain, Generation
 from components.tracking.connection import reaching
 from components.tracking.registry import model_version, versions_of_chain
-from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, runs_of_kind
+from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, forget, runs_of_kind
 
 METRICS_A_BATCH = 1000
+MOST_LOSSES = 200
+"""Points of `train/loss` in MLflow, of one fit; the store has all of them."""
 DIGEST_CHARACTERS = 36  # MLflow takes no longer digest; the whole one stands in the dataset's profile
 TABLES = {"sample": "synthetic.parquet", "measure": "scores.parquet"}
 
@@ -58,79 +61,33 @@ def record(study: Study, generation: Generation, artifacts: Mapping[str, Path | 
     identity = generation.chain.identity
     with reaching(study.tracking):
         try:
-            chain = study.chains.get(identity) or _chain_run(study, generation)
+            chain = study.chains.get(identity) or open_chain_run(study, generation)
             study.chains[identity] = chain
             if generation.index not in chain.finished:
-                _write(study, chain, generation, artifacts or {})
+                write_generation(study, chain, generation, artifacts or {})
                 chain.finished.add(generation.index)
         except BaseException:
-            study.chains.pop(identity, None)  # what reached the store is looked up again the next time
+            forget(study, generation.chain)
             raise
     return chain.generations[generation.index]
 
 
-def record_curve(study: Study, generations: Sequence[Generation]) -> None:
-    """Writes generations of one chain in memory, in order: every number to the chain's run, by step.
-
-    Those with digests of their data (the family's shown ones) have runs of their own as well, without a model: it is in
-    the store with the whole chain. What was written before is left as it is; the same call may be repeated.
-
-    Raises `TrackingUnavailable` if the store is away.
-    """
-    first = generations[0]
-    with reaching(study.tracking):
-        try:
-            chain = study.chains.get(first.chain.identity) or _chain_run(study, first)
-            if chain.steps is None:
-                chain.steps = _steps(study, chain, first)
-            for generation in generations:
-                if generation.digests and generation.index not in chain.finished:
-                    _write(study, chain, generation, {}, on_chain=False)
-                    chain.finished.add(generation.index)
-            for points in _batches([one for one in generations if one.index > chain.steps]):
-                study.tracking.client.log_batch(chain.run_id, points)
-            chain.steps = max(chain.steps, generations[-1].index)
-            study.chains[first.chain.identity] = chain
-        except BaseException:
-            study.chains.pop(first.chain.identity, None)
-            raise
-
-
-def _batches(generations: Sequence[Generation]) -> Iterator[list[Metric]]:
-    """Points in batches of whole generations: a batch is written or not, so the last step tells what is there."""
-    now, batch = round(time.time() * 1000), list[Metric]()
-    for generation in generations:
-        points = [Metric(key, value, now, generation.index) for key, value in generation.metrics.items()]
-        if len(batch) + len(points) > METRICS_A_BATCH:
-            yield batch
-            batch = []
-        batch += points
-    if batch:
-        yield batch
-
-
-def _steps(study: Study, chain: ChainRun, first: Generation) -> int:
-    """The last step that stands in a chain's run, -1 for none."""
-    key = next(iter(first.metrics))
-    return max((point.step for point in study.tracking.client.get_metric_history(chain.run_id, key)), default=-1)
-
-
-def _chain_run(study: Study, first: Generation) -> ChainRun:
+def open_chain_run(study: Study, first: Generation) -> ChainRun:
     """The chain's run under this study, made if there is none, with all that the store holds of the chain."""
     tracking, client, chain = study.tracking, study.tracking.client, first.chain
-    found = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id, "recursion.chain": chain.identity})
-    versions = versions_of_chain(tracking, chain.identity)
-    if not found:
+    if study.adopted is None:
+        below = runs_of_kind(tracking, "chain", {MLFLOW_PARENT_RUN_ID: study.run_id})
+        study.adopted = {run.data.tags["recursion.chain"]: run for run in below}
+    versions = versions_of_chain(tracking, chain.identity) if first.directories else {}  # in memory it has none
+    if chain.identity not in study.adopted:
         tags = _tags("chain", chain) | study.origin | {MLFLOW_PARENT_RUN_ID: study.run_id}
         name = f"{chain.condition} seed {chain.seed}"
         run = client.create_run(tracking.experiment.experiment_id, _times(first).start, tags, name)
-        _log(study, run.info.run_id, [], chain.settings, again=False)
-        return ChainRun(run.info.run_id, versions=versions)
-    run = found[0]
+        return ChainRun(run.info.run_id, versions=versions, settings=chain.settings, steps=-1)
+    run = study.adopted[chain.identity]
     if run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
-    known = ChainRun(run.info.run_id, versions=versions)
-    _log(study, run.info.run_id, [], chain.settings, again=False)
+    known = ChainRun(run.info.run_id, versions=versions, settings=chain.settings)
     for child in runs_of_kind(tracking, "generation", {MLFLOW_PARENT_RUN_ID: run.info.run_id}):
         index = int(child.data.tags["recursion.generation"])
         known.generations[index] = child.info.run_id
@@ -139,7 +96,7 @@ def _chain_run(study: Study, first: Generation) -> ChainRun:
     return known
 
 
-def _write(
+def write_generation(
     study: Study,
     chain: ChainRun,
     generation: Generation,
@@ -181,9 +138,10 @@ def _write(
     points = [Metric(key, value, times.end, generation.index) for key, value in generation.metrics.items()]
     own = [Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, run_id=run_id) for p in points]
     settings = generation.chain.settings
-    _log(study, run_id, own + _losses(generation, times), settings, again=before is not None)
+    write_points(study, run_id, own + _losses(generation, times), settings, again=before is not None)
     if on_chain:
-        _log(study, chain.run_id, points, {}, again=before is not None)
+        write_points(study, chain.run_id, points, chain.settings, again=before is not None)
+        chain.settings = {}
     client.set_terminated(run_id, "FINISHED", times.end)
 
 
@@ -224,7 +182,9 @@ def _tags(kind: str, chain: Chain) -> dict[str, str]:
     }
 
 
-def _log(study: Study, run_id: str, points: list[Metric], settings: Mapping[str, Any], *, again: bool) -> None:
+def write_points(
+    study: Study, run_id: str, points: list[Metric], settings: Mapping[str, Any], *, again: bool = False
+) -> None:
     """Every point once and the settings as parameters. `again`: an earlier attempt may have written some points."""
     client = study.tracking.client
     params = [Param(key, value) for key, value in flattened(settings)]
@@ -238,16 +198,14 @@ def _log(study: Study, run_id: str, points: list[Metric], settings: Mapping[str,
 
 
 def _losses(generation: Generation, times: Times) -> list[Metric]:
-    """`train/loss` by optimiser step, its times spread evenly over the fit."""
+    """Return `train/loss` by optimiser step, evenly spaced where there are many; its times are spread evenly over the fit."""
     if "fit" not in generation.directories or not (file := generation.directories["fit"] / "losses.parquet").exists():
         return []
     columns = pyarrow.parquet.read_table(file, columns=["step", "loss"]).to_pydict()
     a_step = (times.fit_end - times.fit_start) / max(1, len(columns["step"]))
-    rows = zip(columns["step"], columns["loss"], strict=True)
-    return [
-        Metric("train/loss", loss, times.fit_start + round((row + 1) * a_step), step)
-        for row, (step, loss) in enumerate(rows)
-    ]
+    steps, losses = columns["step"], columns["loss"]
+    rows = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_LOSSES)).round().astype(int)).tolist()
+    return [Metric("train/loss", losses[row], times.fit_start + round((row + 1) * a_step), steps[row]) for row in rows]
 
 
 def _datasets(generation: Generation) -> list[DatasetInput]:

@@ -48,20 +48,27 @@ _NAME_FROM_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")  # `mlflow run` without
 
 @dataclass
 class ChainRun:
-    """What the store already holds of a chain: the runs of its generations and the versions of its model."""
+    """What the store already holds of a chain: the runs of its generations and the versions of its model.
+
+    `settings`: the chain's, to be written as parameters with its next points. Of a long chain also `steps`, the last step
+    of its curves, and `newest`, the metrics of its newest generation, the last point if no further generation comes.
+    """
 
     run_id: str
     generations: dict[int, str] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     versions: dict[int, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     steps: int | None = None
+    newest: Sequence[Metric] = ()
 
 
 @dataclass
 class Study:
     """An open run of a study, a sweep or a trial, and what we know of its chains, so that nothing is asked of the store twice.
 
-    `origin`: the tags that say who ran which commit of what; every run below bears them too.
+    `origin`: the tags that say who ran which commit of what; every run below bears them too. `adopted`: the runs of
+    chains that stood below it when one was first asked for, by identity; None before that, and after an error.
     """
 
     tracking: Tracking
@@ -71,6 +78,7 @@ class Study:
     origin: dict[str, str]
     kind: Kind = "study"
     chains: dict[str, ChainRun] = field(default_factory=dict)
+    adopted: dict[str, Run] | None = None
 
 
 def open_study(
@@ -116,7 +124,22 @@ def end_chain(study: Study, chain: Chain, status: Status) -> None:
     """Ends the chain's run. Recording a further generation opens it again. Raises `TrackingUnavailable`."""
     with reaching(study.tracking):
         if (known := study.chains.get(chain.identity)) is not None:
+            write_newest(study, known)
             study.tracking.client.set_terminated(known.run_id, status)
+
+
+def forget(study: Study, chain: Chain) -> None:
+    """Look up again the next time what of a chain reached the store."""
+    study.chains.pop(chain.identity, None)
+    study.adopted = None
+
+
+def write_newest(study: Study, chain: ChainRun) -> None:
+    """Give the curves of a long chain their last point, if they have none there yet. May be repeated."""
+    if chain.newest:
+        study.tracking.client.log_batch(chain.run_id, chain.newest)
+        chain.steps = chain.newest[0].step
+        chain.newest = ()
 
 
 def close_study(
@@ -162,6 +185,8 @@ def close_study(
             client.log_batch(study.run_id, metrics=points)
         if description:
             client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
+for chain in study.chains.values():
+            write_newest(study, chain)
         if kind := BELOW.get(study.kind):
             for below in runs_of_kind(study.tracking, kind, {MLFLOW_PARENT_RUN_ID: study.run_id}):
                 if below.info.status == "RUNNING":

@@ -9,7 +9,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from components.tracking.connection import Tracking, reaching
 from components.tracking.registry import versions_of_chain
-from components.tracking.studies import Status, Study, flattened, runs_of_kind
+from components.tracking.studies import Status, Study, flattened, runs_of_kind, write_newest
 
 BEST, PARETO, STATE, TRIAL = "recursion.best", "recursion.pareto", "recursion.state", "recursion.trial"
 ENDS: Mapping[str, Status] = {"completed": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "running": "KILLED"}
@@ -53,6 +53,8 @@ def end_trial(trial: Study, state: str) -> None:
     `running` where it was interrupted."""
     client = trial.tracking.client
     with reaching(trial.tracking):
+        for known in trial.chains.values():
+            write_newest(trial, known)
         for chain in runs_of_kind(trial.tracking, "chain", {MLFLOW_PARENT_RUN_ID: trial.run_id}):
             if chain.info.status == "RUNNING":
                 client.set_terminated(chain.info.run_id, ENDS[state])

@@ -17,7 +17,7 @@ from components.recursion.family import Arrays, Origin, Pool, Step
 from components.regimes import Regime
 from components.store import identity
 
-FORMAT = 1
+FORMAT = 2
 """To be raised with any change of the code that changes a chain's numbers: what an older version left is not taken then."""
 
 

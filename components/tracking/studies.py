@@ -185,7 +185,7 @@ def close_study(
             client.log_batch(study.run_id, metrics=points)
         if description:
             client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
-for chain in study.chains.values():
+        for chain in study.chains.values():
             write_newest(study, chain)
         if kind := BELOW.get(study.kind):
             for below in runs_of_kind(study.tracking, kind, {MLFLOW_PARENT_RUN_ID: study.run_id}):

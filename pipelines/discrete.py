@@ -13,6 +13,7 @@ from components import config
 from components.config.small_families import DiscreteCondition, DiscreteSettings
 from components.families.discrete.family import DiscreteFamily
 from components.figures import discrete as figures
+from components.measures.risk import RISKS
 from components.recursion.trajectory import load
 from components.scorecard import discrete_claims, discrete_evidence, judge
 from components.store import Store
@@ -59,7 +60,7 @@ def discrete(arguments: Sequence[str]) -> None:
         table,
         draw,
         figures.CAPTIONS,
-        lambda study: judge(study, discrete_claims(study, truths), discrete_evidence(study, truths)),
+        lambda study: judge(study, discrete_claims(study, truths), discrete_evidence(study, truths), RISKS["discrete"]),
     )
 
 

@@ -12,6 +12,7 @@ from components.config.errors import BadInput
 from components.config.small_families import GaussianSettings
 from components.families.gaussian.family import GaussianFamily
 from components.figures import gaussian as figures
+from components.measures.risk import RISKS
 from components.recursion.trajectory import load
 from components.recursion.worker import ChainWork
 from components.regimes import Regime
@@ -58,7 +59,7 @@ def gaussian(arguments: Sequence[str]) -> None:
         partial(figures.closing_table, settings=settings),
         draw,
         figures.CAPTIONS,
-        lambda study: judge(study, gaussian_claims(study), gaussian_evidence(study)),
+        lambda study: judge(study, gaussian_claims(study), gaussian_evidence(study), RISKS["gaussian"]),
     )
 
 

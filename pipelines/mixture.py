@@ -12,6 +12,7 @@ from components.config.small_families import MixtureSettings
 from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily
 from components.figures import mixture as figures
+from components.measures.risk import RISKS
 from components.recursion.trajectory import load
 from components.scorecard import judge, mixture_claims, mixture_evidence
 from components.store import Store
@@ -57,7 +58,7 @@ def mixture(arguments: Sequence[str]) -> None:
         figures.closing_table,
         draw,
         figures.CAPTIONS,
-        lambda study: judge(study, mixture_claims(study, truths), mixture_evidence(study, truths)),
+        lambda study: judge(study, mixture_claims(study, truths), mixture_evidence(study, truths), RISKS["mixture"]),
     )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from components import logs, tracking
 from components.figures.samples import Sample
-from components.figures.table import profile_table, readable, verdicts_table
+from components.figures.table import readable, shortened
 from components.recursion.machines import processors_of
 from components.recursion.records import Generation
 from components.report import write_report
@@ -96,7 +96,7 @@ class Recorder:
         metrics = pd.concat([self.metrics(), derived()], ignore_index=True)
         judged = judge(metrics) if judge else None
         closing = readable(table(metrics))
-        print_table(title, closing)
+        print_table(title, shortened(closing))
         if judged:
             _print_judgement(judged)
         self.outbox.flush()
@@ -113,6 +113,7 @@ class Recorder:
                 captions,
                 samples(),
                 sentences=[note] if judged and (note := judged.power_note()) else [],
+                finding=judged.finding if judged else (),
                 scorecard=judged.scorecard if judged else None,
                 profile=judged.profile if judged else None,
                 metrics=metrics,
@@ -127,7 +128,7 @@ class Recorder:
                 tables={"scorecard": judged.scorecard, "profile": judged.profile} if judged else {},
                 figures=Path(folder) / "figures",
                 report=report,
-                summary=summary,
+                summary={**(summary or {}), **(judged.headline if judged else {})},
                 description=judged.description() if judged else "",
             )
         say(f"Browse it with `make ui`: {tracking.address(self.study)}")
@@ -153,14 +154,13 @@ def _tidy(generations: Sequence[Generation]) -> pd.DataFrame:
 
 
 def _print_judgement(judged: Judgement) -> None:
-    print_table("Scorecard", verdicts_table(judged.scorecard))
-    print_table("Collapse profile", profile_table(judged.profile))
-    if missing := judged.missing():
-        say(f"Missing: {'; '.join(missing)}.")
+    """What happened, and what the intervals behind it do not cover; the page has the tables."""
+    for sentence in judged.finding:
+        say(sentence)
     if judged.conditional_on:
         say(judged.conditional_on)
-    if note := judged.power_note():
-        say(note)
+    if counts := judged.counts():
+        say(f"{counts} Every claim with its interval is in report.html and scorecard.parquet of the study's run.")
 
 
 def record(

@@ -22,6 +22,7 @@ from components.families.language.family import LanguageFamily
 from components.figures import CAPTIONS, save_all
 from components.figures.samples import Sample, samples_markdown
 from components.figures.table import closing_table
+from components.measures.risk import RISKS
 from components.recursion.machines import processors_of
 from components.recursion.records import Chain, Generation
 from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
@@ -167,7 +168,7 @@ def _judged(
         losses_on_test(scores, "loss"),
         conditional_on(facts_of(chains, processors, overlapping=overlapping(plan.chains), test_error=True)),
     )
-    return judge(study, language_claims(study), language_evidence(study))
+    return judge(study, language_claims(study), language_evidence(study), RISKS["language"])
 
 
 def samples_page(generation: Generation, family: LanguageFamily) -> Mapping[str, Path | str]:

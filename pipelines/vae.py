@@ -21,6 +21,7 @@ from components.families.vae.family import VaeFamily
 from components.families.vae.reference import beside_real, mean_image_losses
 from components.families.vae.training import Recipe
 from components.figures import vae as figures
+from components.measures.risk import RISKS
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
@@ -63,7 +64,7 @@ def autoencoders(arguments: Sequence[str]) -> None:
         figures.closing_table,
         draw,
         figures.CAPTIONS,
-        lambda study: judge(study, vae_claims(study), vae_evidence(study)),
+        lambda study: judge(study, vae_claims(study), vae_evidence(study), RISKS["vae"]),
         lambda generation: samples(generation, chains[0].family),
         gpu=True,
         derived=partial(_derived, families=by_seed),

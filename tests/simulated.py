@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from components.measures.errors import mean_error, median_error, share_error
+from components.measures.risk import RISKS
 from components.scorecard import Judgement, judge, language_claims, language_evidence, numbers
 from components.scorecard.numbers import HeldOut, Numbers
 
@@ -102,7 +103,7 @@ def study(
 
 def judged(study: Numbers) -> Judgement:
     """By the way that a real study takes."""
-    return judge(study, language_claims(study), language_evidence(study))
+    return judge(study, language_claims(study), language_evidence(study), RISKS["language"])
 
 
 def _written(random: np.random.Generator, effect: Effect, of_test: float) -> dict[str, float]:

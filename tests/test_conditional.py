@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.measures.risk import RISKS
 from components.recursion.records import Chain
 from components.report import write_page
 from components.report.verdicts import conditional_on as shown
@@ -96,7 +97,7 @@ def judged():
     ]
     metrics = pd.DataFrame(rows, columns=["condition", "seed", "generation", "metric", "value"])
     study = numbers(metrics, settings(), range(4), 2, conditional_on=SHARED)
-    return judge(study, language_claims(study), language_evidence(study))
+    return judge(study, language_claims(study), language_evidence(study), RISKS["language"])
 
 
 def test_every_row_of_both_tables_bears_it(judged, tmp_path: Path):
@@ -105,7 +106,7 @@ def test_every_row_of_both_tables_bears_it(judged, tmp_path: Path):
         assert pd.read_parquet(tmp_path / f"{name}.parquet")["conditional_on"].eq(SHARED).all()
 
 
-def test_the_terminal_says_it_below_the_tables_and_names_what_is_missing(judged):
+def test_the_terminal_says_it_below_the_finding_which_names_what_is_missing(judged):
     with printing.console.capture() as captured:
         _print_judgement(judged)
     output = captured.get()
@@ -115,9 +116,10 @@ def test_the_terminal_says_it_below_the_tables_and_names_what_is_missing(judged)
 
 
 def test_the_description_of_the_run_says_what_was_found_what_is_missing_and_what_it_is_conditional_on(judged):
-    found, missing, conditional, *_ = judged.description().split("\n\n")
+    happened, found, conditional, *_ = judged.description().split("\n\n")
+    assert happened == " ".join(judged.finding)
+    assert "Missing: none seed 3 has no finished generation" in happened
     assert found == "5 verdicts: 3 holds here, 1 does not, 1 cannot tell."
-    assert missing.startswith("Missing: ")
     assert conditional == SHARED
 
 

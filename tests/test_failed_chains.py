@@ -9,7 +9,8 @@ import pytest
 from components.figures import conditions as figure
 from components.figures import diversity, style
 from components.figures import figure10_test_perplexity as figure10
-from components.figures.table import by_generation, closing_table, profile_table, verdicts_table
+from components.figures.table import by_generation, closing_table, verdicts_table
+from components.measures.risk import RISKS
 from components.report.contents import Contents
 from components.report.overview import errors
 from components.report.verdicts import profile_rows, scorecard_rows
@@ -129,7 +130,7 @@ def test_a_seed_whose_perplexity_has_no_bound_keeps_the_others_from_a_firm_no():
     last = (metrics["condition"] == "none") & (metrics["seed"] == 4) & (metrics["generation"] == LAST)
     metrics.loc[last, "value"] = math.inf
     study = study_of(metrics, seeds=5)
-    judged = judge(study, language_claims(study), language_evidence(study))
+    judged = judge(study, language_claims(study), language_evidence(study), RISKS["language"])
     rises = judged.scorecard.set_index("claim").loc[RISES]
     assert (rises["verdict"], rises["seeds"], rises["open_because"]) == ("cannot tell with 5 seeds", 5, "infinite")
     assert rises["high"] == math.inf
@@ -149,7 +150,7 @@ def test_gaussians_whose_deviation_falls_to_exactly_0_have_lost_all_of_it():
     for earlier in (0.1, 0.0):  # also where the middle generation had lost it already
         metrics = tidy([(*key, value if at != 1 else earlier) for *key, value in rows for at in [key[2]]])
         study = numbers(metrics, {"one": one})
-        judged = judge(study, gaussian_claims(study), gaussian_evidence(study))
+        judged = judge(study, gaussian_claims(study), gaussian_evidence(study), RISKS["gaussian"])
         assert judged.scorecard.set_index("claim").loc["The variance falls to nothing", "verdict"] == "holds here"
         lost = judged.profile.set_index("definition").loc[VARIANCE]
         assert (lost["verdict"], lost["estimate"]) == ("holds here", 1)
@@ -263,10 +264,9 @@ def test_images_and_mixtures_are_asked_at_each_seeds_own_last_generation():
 
 def test_tables_and_pages_name_the_generations_and_what_is_missing():
     study = study_of(language({("keep", 1): 2}))
-    judged = judge(study, language_claims(study), language_evidence(study))
+    judged = judge(study, language_claims(study), language_evidence(study), RISKS["language"])
     assert judged.missing().count("keep seed 1 stopped after generation 2 of 9") == 1
-    for table in (verdicts_table(judged.scorecard), profile_table(judged.profile)):
-        assert "generation" in table
+    assert "generation" in verdicts_table(judged.scorecard)
     shown = {row["claim"]: row for row in scorecard_rows(judged.scorecard)}
     assert shown[KEEPING]["generation"] == "9; seed 1: 2"
     assert shown[KEEPING]["missing"] == "keep seed 1 stopped after generation 2 of 9"

@@ -157,7 +157,8 @@ def test_the_study_ends_with_a_scorecard_of_the_papers_claims(client, output):
     page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text("utf-8")
     assert ">Scorecard</h2>" in page
     assert all(claim in page for claim in card["claim"])
-    assert "Scorecard" in output
+    assert "Without real data" in output or "In no-real-data" in output
+    assert "What happened" in page
 
 
 def test_the_study_ends_with_a_collapse_profile(client, output):
@@ -171,8 +172,8 @@ def test_the_study_ends_with_a_collapse_profile(client, output):
     assert profile.loc[asked, "addressed_by"].ne("").all()
     assert profile.loc[~asked, "why_not"].ne("").all()
     assert asked.sum() >= 4  # two generations say nothing of what diverges
-    assert "Collapse profile" in output
-    assert all(definition.split()[0] in output for definition in profile["definition"])
+    page = Path(client.download_artifacts(study.info.run_id, "report.html")).read_text("utf-8")
+    assert all(definition in page for definition in profile["definition"])
 
 
 def test_the_page_made_again_of_what_the_study_left_is_the_same_to_the_last_byte(client, place):
@@ -313,10 +314,13 @@ MEANT = (
     r"text is measured over 32 blocks, of samples and of held-out text alike \(measure\.blocks\)",
     r"[\d,]+ tokens to train on, [\d,]+ to generate, about .* TFLOP",
     r".* MB in the store, .* on this machine \(.*\)",
-    r"(?:Plan|Recursion: preset smoke|Scorecard|Collapse profile)",
+    r"(?:Plan|Recursion: preset smoke)",
+    r"Without real data, perplexity on real text .*",
+    r"(?:It |The first generation of recursion |Of 32 texts, generation 0 wrote |Seeds disagree: ).*",
+    r"(?:Two seeds, corrected for \d+ claims: |All seeds agree, |Ruled out: ).*",
     r"[┏┡┃│└├╇━─].*",
     r"(?:base model|no-real-data seed \d): .*(?:left|nearly done|not known yet)",
-    r"\d+ of \d+ verdicts (?:is|are) open\. .*",  # as numbers have it, which are not the same on every processor
+    r"\d+ verdicts: \d+ holds here, \d+ does not, \d+ cannot tell\. Every claim .*",
     r"Browse it with `make ui`: http.*",
 )
 """What a study prints, line by line, where it is no terminal."""

@@ -492,7 +492,7 @@ def save(study: Contents, folder: Path) -> Path:
     """The files that a study leaves in its run, apart from its figures."""
     write_report(
         folder / "report.html", study.title, study.settings, study.table, study.figures, study.captions, study.samples,
-        study.sentences, study.note, study.scorecard, study.profile, study.metrics, study.run, study.runs,
+        study.sentences, study.finding, study.note, study.scorecard, study.profile, study.metrics, study.run, study.runs,
     )  # fmt: skip
     for name, table in {"metrics": study.metrics, "scorecard": study.scorecard, "profile": study.profile}.items():
         assert table is not None

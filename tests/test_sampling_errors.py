@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from components.measures.errors import BATCHES, mean_error, median_error, quantile_error, serial_error, share_error
+from components.measures.risk import RISKS
 from components.scorecard import (
     NOT_ASKED,
     Numbers,
@@ -226,7 +227,7 @@ def test_what_seeds_have_in_common_on_a_finite_test_split_is_in_the_interval():
         arm = stats.t.ppf(0.975, SHARED_DEGREES) * serial_error(d)
         assert (found["low"], found["high"]) == pytest.approx((0.05 - arm, 0.05 + arm))
         assert found["open_because"] == "test split"
-    judged = judge(study, language_claims(study), language_evidence(study))
+    judged = judge(study, language_claims(study), language_evidence(study), RISKS["language"])
     assert "Even 1,000 seeds would not decide" in judged.power_note()
     assert "A larger test split would help." in judged.power_note()
 

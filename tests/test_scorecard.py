@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.figures.table import profile_table, verdicts_table
+from components.figures.table import verdicts_table
+from components.measures.risk import RISKS
 from components.scorecard import (
     NOT_ASKED,
     Judgement,
@@ -152,7 +153,7 @@ def test_the_table_for_people_has_the_interval_the_verdict_and_what_would_be_fir
 
 def judgement_of(metrics: pd.DataFrame, conditions: dict[str, dict]) -> Judgement:
     study = numbers(metrics, conditions)
-    return judge(study, language_claims(study), language_evidence(study))
+    return judge(study, language_claims(study), language_evidence(study), RISKS["language"])
 
 
 def test_a_study_of_one_seed_is_told_so_in_a_sentence(paper):
@@ -162,11 +163,10 @@ def test_a_study_of_one_seed_is_told_so_in_a_sentence(paper):
 
 def test_what_would_close_the_verdicts_that_are_open_is_said_of_every_one(paper):
     judged = judgement_of(study(paper, {"none": 0.02, "keep": 0.02, "fined": 0.1}, noise=0.2), paper)
-    tables = verdicts_table(judged.scorecard), profile_table(judged.profile)
-    for table in tables:
-        assert (table["verdict"].str.startswith("cannot tell") == table["firmer"].ne("")).all()
-    open_ = sum(table["verdict"].str.startswith("cannot tell").sum() for table in tables)
-    asked = sum((table["verdict"] != NOT_ASKED).sum() for table in tables)
+    table = verdicts_table(judged.scorecard)
+    assert (table["verdict"].str.startswith("cannot tell") == table["firmer"].ne("")).all()
+    verdicts = pd.concat([table["verdict"], judged.profile["verdict"]])
+    open_, asked = verdicts.str.startswith("cannot tell").sum(), (verdicts != NOT_ASKED).sum()
     note = judged.power_note()
     assert note.startswith(f"{open_} of {asked} verdicts {'is' if open_ == 1 else 'are'} open.")
     assert "four studies of five" in note

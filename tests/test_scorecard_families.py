@@ -12,6 +12,7 @@ from components.families.discrete.family import DiscreteFamily
 from components.families.gaussian.family import GaussianFamily
 from components.families.mixture.em import Recipe
 from components.families.mixture.family import MixtureFamily, tail_of_truth, tail_share
+from components.measures.risk import RISKS
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
 from components.scorecard import (
@@ -239,7 +240,7 @@ def test_mixtures_are_asked_about_modes_only_where_the_truth_and_the_model_have_
     }
     study = study_of(tmp_path, families, range(2))
     truths = {name: family.truth() for name, (family, *_) in families.items()}
-    judged = judge(study, mixture_claims(study, truths), mixture_evidence(study, truths))
+    judged = judge(study, mixture_claims(study, truths), mixture_evidence(study, truths), RISKS["mixture"])
     asked = judged.scorecard.groupby("claim")["conditions"].agg(list)
     assert asked[ENTANGLE] == ["two"]
     assert asked[FALLS] == ["blob", "two", "single"]
@@ -314,7 +315,7 @@ def test_vaes_whose_images_stay_as_they_are_have_not_collapsed():
 @pytest.mark.parametrize(("seeds", "generations"), [(1, 5), (3, 1), (1, 1)])
 def test_with_one_seed_or_one_generation_there_are_rows_that_say_so(seeds: int, generations: int):
     study = images(collapsing, seeds, generations)
-    judged = judge(study, vae_claims(study), vae_evidence(study))
+    judged = judge(study, vae_claims(study), vae_evidence(study), RISKS["vae"])
     wanted = {"cannot tell with 1 seed", NOT_ASKED} if generations > 1 else {NOT_ASKED}
     assert set(judged.scorecard["verdict"]) <= wanted
     assert set(judged.profile["verdict"]) == wanted

@@ -83,6 +83,21 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+MOST_ROWS = 12
+"""Of a table at the end of the terminal, which has the finding below it."""
+
+
+def shortened(table: pd.DataFrame) -> pd.DataFrame:
+    """A closing table with the first and the last generation of each condition only, where it is long."""
+    if len(table) <= MOST_ROWS or not {"condition", "generation"} <= set(table.columns):
+        return table
+    generation = table["generation"].astype(int).groupby(table["condition"])
+    ends = (table["generation"].astype(int) == generation.transform("min")) | (
+        table["generation"].astype(int) == generation.transform("max")
+    )
+    return table[ends]
+
+
 def _cell(value: object) -> str:
     if isinstance(value, float):
         if math.isnan(value):
@@ -113,23 +128,6 @@ def verdicts_table(card: pd.DataFrame) -> pd.DataFrame:
         for row in card.to_dict("records")
     ]
     columns = ["claim", "verdict", "firmer", "difference (95 % interval)", "conditions", "generation"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def profile_table(profile: pd.DataFrame) -> pd.DataFrame:
-    """A collapse profile as text: a scorecard's columns; where a definition is not asked, why not."""
-    rows = [
-        (
-            row["definition"],
-            row["verdict"],
-            _firmer(row),
-            _difference(row),
-            row["conditions"] or row["why_not"],
-            row.get("generations", ""),
-        )
-        for row in profile.to_dict("records")
-    ]
-    columns = ["collapse as", "verdict", "firmer", "difference (95 % interval)", "conditions, or why not", "generation"]
     return pd.DataFrame(rows, columns=columns)
 
 

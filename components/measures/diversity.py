@@ -32,6 +32,14 @@ def distinct_n(blocks: NDArray[np.integer], n: int) -> float:
     return float(different(codes).size / codes.size) if codes.size else float("nan")
 
 
+def distinct_texts(blocks: NDArray[np.integer]) -> float:
+    """Number of different sequences divided by the number of sequences; nan without any.
+
+    `blocks` are token ids (sequences, tokens). 1 means that no text was written twice.
+    """
+    return len(np.unique(blocks, axis=0)) / len(blocks) if len(blocks) else float("nan")
+
+
 def distinct_n_per_sequence(blocks: NDArray[np.integer], n: int) -> float:
     """Number of different n-grams divided by the number of n-grams within one sequence, averaged over sequences.
 

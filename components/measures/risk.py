@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Risk:
-    """The metric that is reported, and its name.
+    """The metric that is reported, and its name; `plain`: the same for a sentence about what happened.
 
     `validation`: the metric of the same error on the validation split; None where the risk is exact. `in_nats`: the error
     is a log already, so what is lost is a difference.
@@ -20,6 +20,7 @@ class Risk:
 
     metric: str
     name: str
+    plain: str
     validation: str | None = None
     in_nats: bool = False
 
@@ -46,10 +47,20 @@ class Risk:
 
 
 RISKS: Mapping[str, Risk] = {
-    "language": Risk("test/perplexity", "test perplexity", "validation/perplexity"),
-    "vae": Risk("test/negative_elbo", "negative ELBO of test images", "validation/negative_elbo", in_nats=True),
-    "gaussian": Risk("wasserstein2_squared/mean", "squared Wasserstein-2 distance"),
-    "discrete": Risk("total_variation/mean", "total variation"),
-    "mixture": Risk("squared_l2/median", "squared L2 distance"),
+    "language": Risk("test/perplexity", "test perplexity", "perplexity on real text", "validation/perplexity"),
+    "vae": Risk(
+        "test/negative_elbo",
+        "negative ELBO of test images",
+        "the negative ELBO of real images",
+        "validation/negative_elbo",
+        in_nats=True,
+    ),
+    "gaussian": Risk(
+        "wasserstein2_squared/mean",
+        "squared Wasserstein-2 distance",
+        "the squared Wasserstein-2 distance to the truth",
+    ),
+    "discrete": Risk("total_variation/mean", "total variation", "the total variation to the truth"),
+    "mixture": Risk("squared_l2/median", "squared L2 distance", "the squared L2 distance to the truth"),
 }
 """By family."""

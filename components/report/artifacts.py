@@ -19,7 +19,7 @@ from components.recursion.records import StudyRun
 from components.report.contents import NOTE, Contents
 
 TABLES = ("metrics", "scorecard", "profile")
-SAID = ("title", "captions", "sentences", "note", "machine", "versions", "energy", "processors")
+SAID = ("title", "captions", "sentences", "finding", "note", "machine", "versions", "energy", "processors")
 _GENERATIONS = 12
 Read = TypeVar("Read")
 

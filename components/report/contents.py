@@ -19,7 +19,8 @@ NOTE = "mean ± standard deviation over seeds; seconds of all seeds together"
 class Contents:
     """What is empty has no section; `gaps` are sentences on what should be there and is not.
 
-    `settings` may nest. `table` is the closing table as text (`readable`), `note` is said below it, `sentences` above.
+    `settings` may nest. `table` is the closing table as text (`readable`), `note` is said below it, `sentences` above. `finding`
+    is what happened, at the top of the page.
     `figures` are the files drawn (`<name>.png`, `<name>.html`), `captions` the words to them by name. `metrics` are tidy
     (condition, seed, generation, metric, value). `runs` are the generations in MLflow (`tracking.lineage`), `run` the study's
     own. `machine`, `versions` and `energy` (why it was not measured): of the machine where it was started. `processors`:
@@ -33,6 +34,7 @@ class Contents:
     captions: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
     sentences: Sequence[str] = ()
+    finding: Sequence[str] = ()
     note: str = NOTE
     scorecard: pd.DataFrame | None = None
     profile: pd.DataFrame | None = None
@@ -52,6 +54,7 @@ class Contents:
             "table": {"columns": list(self.table.columns), "rows": self.table.astype(str).to_numpy().tolist()},
             "captions": dict(self.captions),
             "sentences": list(self.sentences),
+            "finding": list(self.finding),
             "note": self.note,
             "machine": self.machine,
             "versions": dict(self.versions),

@@ -44,6 +44,7 @@ def write_report(
     captions: Mapping[str, str],
     samples: Sequence[Sample] = (),
     sentences: Sequence[str] = (),
+    finding: Sequence[str] = (),
     note: str = NOTE,
     scorecard: pd.DataFrame | None = None,
     profile: pd.DataFrame | None = None,
@@ -57,7 +58,7 @@ def write_report(
     Beside it, as JSON, what the page says and no other file of the study's run does. The parameters are those of `Contents`.
     """
     contents = Contents(
-        title, settings, table, figures, captions, samples, sentences, note, scorecard, profile, metrics, run, runs,
+        title, settings, table, figures, captions, samples, sentences, finding, note, scorecard, profile, metrics, run, runs,
         machine(), versions(), energy(), processors,
     )  # fmt: skip
     path.with_suffix(".json").write_text(contents.said(), encoding="utf-8")
@@ -117,6 +118,7 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "profile": profile_rows(study.profile),
         "conditional_on": conditional_on(study.scorecard, study.profile),
         "sentences": study.sentences,
+        "finding": study.finding,
         "columns": list(study.table.columns),
         "rows": study.table.to_numpy().tolist(),
         "grouped": len(study.table.columns) > 0 and not study.table.iloc[:, 0].is_unique,

@@ -1,12 +1,14 @@
 """A study judged: its scorecard, its profile, what its intervals do not cover, what would decide what is open."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from components.measures.risk import Risk
 from components.scorecard.card import scorecard
 from components.scorecard.claims import Claim
+from components.scorecard.finding import finding, headline
 from components.scorecard.numbers import Numbers
 from components.scorecard.profile import Evidence, profile
 from components.scorecard.verdict import MOST_SEEDS, Open, Verdict
@@ -22,11 +24,16 @@ NOT_BY_SEEDS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """A table of claims, one of definitions of collapse, and what their intervals do not cover."""
+    """A table of claims, one of definitions of collapse, and what their intervals do not cover.
+
+    `finding`: what happened, in a few sentences; `headline`: in a few numbers.
+    """
 
     scorecard: pd.DataFrame
     profile: pd.DataFrame
     conditional_on: str = ""
+    finding: Sequence[str] = ()
+    headline: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def _rows(self) -> pd.DataFrame:
@@ -67,15 +74,22 @@ class Judgement:
         return " ".join(said)
 
     def description(self) -> str:
-        """The judgement in a few lines of text: what was found, what is missing, what it is conditional on."""
-        missing = [f"Missing: {'; '.join(found)}."] if (found := self.missing()) else []
-        return "\n\n".join(text for text in (self.counts(), *missing, self.conditional_on, self.power_note()) if text)
+        """The judgement in a few lines of text: what happened, what it is conditional on, what would decide more."""
+        parts = (" ".join(self.finding), self.counts(), self.conditional_on, self.power_note())
+        return "\n\n".join(text for text in parts if text)
 
 
-def judge(study: Numbers, claims: Sequence[Claim], evidence: Evidence) -> Judgement:
-    """Hold a study against a family's claims, and against the definitions of collapse."""
+def judge(study: Numbers, claims: Sequence[Claim], evidence: Evidence, risk: Risk) -> Judgement:
+    """Hold a study against a family's claims, and against the definitions of collapse; say what happened.
+
+    Args:
+        risk: the family's error on real data.
+    """
     conditional_on = study.conditional_on
-    return Judgement(scorecard(claims, conditional_on), profile(study, evidence), conditional_on)
+    judged = Judgement(scorecard(claims, conditional_on), profile(study, evidence), conditional_on)
+    return replace(
+        judged, finding=finding(study, judged.scorecard, judged.missing(), risk), headline=headline(study, risk)
+    )
 
 
 def _of(some: int, of: int) -> str:

@@ -59,7 +59,7 @@ from components.regimes import Regime, equally_often
 
 PROMPTS = "prompts_at_once"
 """What writing chooses by its machine where the settings do not say it."""
-FORMATS = {"fit": 1, "sample": 1, "measure": 5}
+FORMATS = {"fit": 1, "sample": 1, "measure": 6}
 """To be raised with any change of the code that changes what a phase leaves: what an older version left is not taken then."""
 TOO_FEW = (
     "text is measured over %d blocks without separators, and the synthetic set of %d has fewer: it has no "

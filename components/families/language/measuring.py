@@ -27,6 +27,7 @@ from components.measures.diversity import (
     compression_ratio,
     distinct_n,
     distinct_n_per_sequence,
+    distinct_texts,
     ngram_entropy,
     repetition_4,
     self_bleu,
@@ -110,6 +111,7 @@ def of_blocks(
         "rare_token_mass": rare_token_mass(blocks, known),
     }
     found = {
+        "distinct_texts": distinct_texts(blocks),
         **{f"distinct_{n}": distinct_n(blocks, n) for n in (1, 2, 3)},
         **{f"distinct_{n}_per_sequence": distinct_n_per_sequence(blocks, n) for n in (1, 2, 3)},
         "repetition_4": repetition_4(blocks),

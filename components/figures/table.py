@@ -8,7 +8,11 @@ import pandas as pd
 
 from components.figures.style import conditions_of
 
-COLUMNS = ["condition", "generation", "seeds", "test_perplexity", "test_perplexity_std", "distinct_2", "seconds"]
+COLUMNS = [
+    "condition", "generation", "seeds", "test_perplexity", "test_perplexity_std", "distinct_texts_%", "distinct_2_%",
+]  # fmt: skip
+MOST_DIGITS = 4
+"""After the point, however little seeds differ."""
 
 
 def over_seeds(metrics: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -52,17 +56,17 @@ def reached(metrics: pd.DataFrame) -> pd.DataFrame:
 def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """What a study ends with, a row for each condition and generation.
 
-    `metrics` is tidy (condition, seed, generation, metric, value). Returns the columns condition, generation,
-    seeds (that came so far), test_perplexity (mean over these), test_perplexity_std (over seeds, ddof=1; nan with one seed), distinct_2 (mean
-    over seeds) and seconds (all phases of all seeds added up: work, not time on the wall); nan where not measured.
+    `metrics` is tidy (condition, seed, generation, metric, value). Returns COLUMNS: the seeds that came so far,
+    means over these, the standard deviation over seeds (ddof=1; nan with one seed), and how many in a hundred texts
+    and bigrams are different ones; nan where not measured.
     """
     table, keys = reached(metrics), ["condition", "generation"]
     perplexity = over_seeds(metrics, "test/perplexity").rename(columns={"mean": COLUMNS[3], "std": COLUMNS[4]})
-    distinct = over_seeds(metrics, "synthetic/distinct_2").rename(columns={"mean": COLUMNS[5]})
-    phases = metrics[metrics["metric"].str.startswith("seconds/")]
-    seconds = phases.groupby(keys)["value"].sum().rename(COLUMNS[6]).reset_index()
-    for part, columns in ((perplexity, COLUMNS[3:5]), (distinct, COLUMNS[5:6]), (seconds, COLUMNS[6:])):
-        table = table.merge(part[keys + columns], on=keys, how="left")
+    table = table.merge(perplexity[keys + COLUMNS[3:5]], on=keys, how="left")
+    for metric, column in (("synthetic/distinct_texts", COLUMNS[5]), ("synthetic/distinct_2", COLUMNS[6])):
+        distinct = over_seeds(metrics, metric).rename(columns={"mean": column})
+        table = table.merge(distinct[[*keys, column]], on=keys, how="left")
+        table[column] *= 100
     return _in_order(table, conditions_of(metrics))
 
 
@@ -72,15 +76,20 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name.endswith("_std"):
             continue
-        cells = [_cell(value) for value in table[name]]
-        if f"{name}_std" in table.columns:
-            spreads = table[f"{name}_std"]
-            cells = [
-                f"{cell} ± {_cell(spread)}" if pd.notna(spread) else cell
-                for cell, spread in zip(cells, spreads, strict=True)
-            ]
-        columns[name.replace("_", " ")] = cells
+        spreads = table.get(f"{name}_std", pd.Series(math.nan, table.index))
+        columns[name.replace("_", " ")] = [
+            _spread(value, float(spread)) if pd.notna(spread) else _cell(value)
+            for value, spread in zip(table[name], spreads, strict=True)
+        ]
     return pd.DataFrame(columns)
+
+
+def _spread(value: float, spread: float) -> str:
+    """A mean with the digits that its deviation deserves, of which two are shown: 261.6 ± 8.1."""
+    if not (math.isfinite(value) and math.isfinite(spread) and spread > 0):
+        return f"{_cell(value)} ± {_cell(spread)}"
+    digits = min(max(1 - math.floor(math.log10(spread)), 0), MOST_DIGITS)
+    return f"{value:,.{digits}f} ± {spread:,.{digits}f}"
 
 
 MOST_ROWS = 12

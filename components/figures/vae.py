@@ -50,8 +50,7 @@ def closing_table(metrics: pd.DataFrame) -> pd.DataFrame:
     ):
         part = over_seeds(metrics, metric).rename(columns={"mean": column, "std": f"{column}_std"})
         table = table.merge(part[[*keys, column, f"{column}_std"]], on=keys, how="left")
-    seconds = metrics[metrics["metric"].str.startswith("seconds/")].groupby(keys)["value"].sum()
-    return table.merge(seconds.rename("seconds").reset_index(), on=keys, how="left")
+    return table
 
 
 def save_all(

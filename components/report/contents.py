@@ -12,7 +12,7 @@ import pandas as pd
 from components.figures.samples import Sample
 from components.recursion.records import StudyRun
 
-NOTE = "mean ± standard deviation over seeds; seconds of all seeds together"
+NOTE = "mean ± standard deviation over seeds"
 
 
 @dataclass(frozen=True)

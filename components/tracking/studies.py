@@ -184,7 +184,12 @@ def close_study(
         if points:
             client.log_batch(study.run_id, metrics=points)
         if description:
-            client.set_tag(study.run_id, MLFLOW_RUN_NOTE, _as_text(description))
+            where = f"#/experiments/{study.tracking.experiment.experiment_id}/runs/{study.run_id}/artifacts"
+            links = [f"[The report]({where}/report.html)"] if report is not None else []
+            links += [f"[the figures]({where}/figures)"] if figures is not None else []
+            client.set_tag(
+                study.run_id, MLFLOW_RUN_NOTE, "\n\n".join([_as_text(description), ", ".join(links)]).strip()
+            )
         for chain in study.chains.values():
             write_newest(study, chain)
         if kind := BELOW.get(study.kind):

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from components import config
+from components.config.pretrain import PretrainSettings
 from components.config.report import ReportSettings
 from components.config.settings import RecursionSettings, StudySettings
 from components.config.small_families import DiscreteSettings, GaussianSettings, MixtureSettings, VaeSettings
@@ -21,6 +22,7 @@ ENTRY_POINTS: Mapping[str, type[BaseModel]] = {
     "mixture": MixtureSettings,
     "vae": VaeSettings,
     "sweep": SweepSettings,
+    "pretrain": PretrainSettings,
     "status": StatusSettings,
     "report": ReportSettings,
 }
@@ -59,7 +61,7 @@ def presets_page() -> str:
     """The presets as they are in the project, a block each."""
     parts = [
         "# Presets",
-        "`-P preset=<name>`; `laptop` where none is named. What a preset does not say has the default of its "
+        "`-P preset=<name>`; `laptop` where none is named (of `pretrain`: `builtin`). What a preset does not say has the default of its "
         "[setting](settings.md).",
     ]
     for name in ENTRY_POINTS:

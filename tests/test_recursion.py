@@ -110,7 +110,7 @@ def test_the_plan_comes_first_then_progress_then_the_table_and_the_address(outpu
     ]
     places = [output.index(text) for text in order]
     assert places == sorted(places)
-    assert re.search(r"no-real-data +│ +1 │ +[\d,.]+ ± [\d,.]+ +│", output)
+    assert re.search(r"no-real-data +│ +1 │ +2 │ +[\d,.]+ ± [\d,.]+ +│", output)
 
 
 def test_nothing_of_the_study_lives_on_after_it(place, output):

@@ -83,6 +83,7 @@ def open_chain_run(study: Study, first: Generation) -> ChainRun:
         tags = _tags("chain", chain) | study.origin | {MLFLOW_PARENT_RUN_ID: study.run_id}
         name = f"{chain.condition} seed {chain.seed}"
         run = client.create_run(tracking.experiment.experiment_id, _times(first).start, tags, name)
+        study.adopted[chain.identity] = run
         return ChainRun(run.info.run_id, versions=versions, settings=chain.settings, steps=-1)
     run = study.adopted[chain.identity]
     if run.info.status != "RUNNING":

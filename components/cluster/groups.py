@@ -58,8 +58,8 @@ class Crew:
     """What the groups of a pool are made of.
 
     `storage`: folder for Ray Train's own small files, on a file system that all nodes share. `max_failures`: how often a
-    work is begun again after a worker died on it. `memory`: bytes that each worker asks Ray for, so that no machine gets more
-    workers than its memory holds. `deterministic`: whether workers keep to deterministic kernels.
+    work is begun again after a worker died on it. `memory`: bytes that each worker asks Ray for, so that no
+    machine gets more workers than its memory holds. `deterministic`: whether workers keep to deterministic kernels.
     """
 
     workers: int

@@ -138,10 +138,10 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     groups = Pool(crew, open_board(), open_messages())
     try:
         groups.slots = {_in_thread(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
-        running, ended = set(groups.slots), time.monotonic()
         try:
             yield groups
             groups.close()
+            running, ended = set(groups.slots), time.monotonic()
             while running:
                 finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 watch(list(drain(groups.messages)))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -92,3 +94,13 @@ def whole_study(tmp_path_factory: pytest.TempPathFactory):
     from tests.pages import contents
 
     return contents(tmp_path_factory.mktemp("whole study"))
+
+
+@pytest.fixture(scope="module")
+def rates_measured_once() -> Iterator[None]:
+    """Plans of one module measure this machine once: each measurement takes a second."""
+    from components.families.language.cost import measure_rates
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.recursion_plan.measure_rates", cache(measure_rates))
+        yield

@@ -80,7 +80,7 @@ def test_a_machine_holds_no_more_workers_than_its_memory(machines, workers, each
 
 
 def test_the_papers_model_does_not_run_eight_times_side_by_side_in_16_gigabytes():
-    """Preset `paper` on 8 cores: weights, gradients, moments and two copies alone are 3 GB a chain."""
+    """Preset `paper` on 8 cores: each chain needs 3 GB for weights, gradients, moments and two copies alone."""
     size = ModelSize(50272, 768, 12, 12, 3072, 2048, 0.1)
     need = needed_to_train(size, parameter_count(size), 0, 1, 64, "fp32", "cpu")
     assert need.memory > 24 * parameter_count(size)

@@ -73,7 +73,7 @@ def test_a_worker_has_the_flags_that_its_study_asks_for(where: str, tmp_path: Pa
 
 @pytest.mark.timeout(240)
 def test_ray_gives_a_machine_no_more_workers_than_its_memory_holds(tmp_path: Path):
-    """Two tasks of which each asks for more than half of the machine run one after the other, whatever its cores."""
+    """Two tasks run one after the other, since each asks for more than half of the machine's memory."""
     messages: list[Mapping[str, Any]] = []
     with cluster.connect(ClusterSettings()) as capacity:
         half = capacity.machines[0].memory // 2 + 10**8

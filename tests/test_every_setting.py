@@ -5,6 +5,7 @@ Settings are found by walking the models that validate them, so a new one fails 
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import pairwise
@@ -80,7 +81,7 @@ def _section(annotation: Any) -> Any:
     return None
 
 
-class Kind:
+class Kind(ABC):
     """An entry point's settings, a value for each, and contexts to try them in.
 
     `identities` yields all that determines what the command of these arguments computes, the first part first.
@@ -93,8 +94,9 @@ class Kind:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @abstractmethod
     def identities(self, arguments: Sequence[str]) -> Iterator[Any]:
-        raise NotImplementedError
+        """All that a study of these settings is identified by."""
 
     def outcomes(self, context: str) -> dict[str, str]:
         """By setting what changing it does: `changes`, `nothing`, or the line that refuses it."""

@@ -1,9 +1,7 @@
 """A model by name: its own architecture from random weights, a dropout of one's own, and one look at its weights."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from components.config import sweep as sweeps
 from components.config.settings import RecursionSettings
 from components.families.language import model as opt
 from components.families.language.base import BaseWork
-from components.families.language.cost import measure_rates
 from components.families.language.embedding import look_at
 from components.families.precision import Computing
 from components.recursion.family import GuardFailure
@@ -28,6 +25,8 @@ from pipelines.recursion_plan import Plan, make_plan
 from pipelines.sweep_families import runs_of
 from tests.embedders import gpt2, saved
 from tests.studies import Place
+
+pytestmark = pytest.mark.usefixtures("rates_measured_once")
 
 
 def unlike_ours() -> PreTrainedModel:
@@ -45,13 +44,6 @@ def unlike_ours() -> PreTrainedModel:
 @pytest.fixture(scope="module")
 def store(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(str(prepared.copy_to(tmp_path_factory.mktemp("place")).store))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _rates_are_measured_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.recursion_plan.measure_rates", cache(measure_rates))
-        yield
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """From settings to chains: what a condition says is what its chain does, and what it will cost."""
 
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from components.config.settings import RecursionSettings
 from components.families.language import architecture
 from components.families.language import model as opt
 from components.families.language.base import BASE
-from components.families.language.cost import Rates, measure_rates
+from components.families.language.cost import Rates
 from components.families.precision import Computing
 from components.regimes import Regime
 from components.store import Store
@@ -22,17 +20,12 @@ from pipelines.recursion_plan import Plan, base_workers, make_plan, measured_ove
 from tests.embedders import gpt2, saved
 from tests.studies import Place
 
+pytestmark = pytest.mark.usefixtures("rates_measured_once")
+
 
 @pytest.fixture(scope="module")
 def store(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(str(prepared.copy_to(tmp_path_factory.mktemp("place")).store))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _rates_are_measured_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.recursion_plan.measure_rates", cache(measure_rates))
-        yield
 
 
 def plan(store: Store, *arguments: str, capacity: Capacity | None = None) -> Plan:

@@ -92,6 +92,7 @@ def by_its_resources() -> Machine:
 def nodes() -> Iterator[Cluster]:
     """A head that takes no worker."""
     folder = tempfile.mkdtemp(prefix=f"{SESSION}tests-", dir=SESSIONS)
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray's Cluster writes its address there, and makes no folder for it
     options = {"num_cpus": 0, "resources": {"head": 1}, "include_dashboard": False, "temp_dir": folder}
     cluster = Cluster(initialize_head=True, head_node_args=options)
     try:

@@ -80,7 +80,7 @@ def test_the_error_of_a_median_is_that_of_medians_of_many_samples(n: int):
 
 
 def in_documents(random: np.random.Generator, blocks: int, document: int, sets: int) -> np.ndarray:
-    """Sets of values (sets, blocks) of which a document's have half their variance in common."""
+    """Draw sets of values (sets, blocks); the values of one document share half of their variance."""
     of_documents = random.normal(0, 1, (sets, blocks // document)).repeat(document, axis=1)
     return random.normal(0, 1, (sets, blocks)) + of_documents
 
@@ -165,7 +165,7 @@ def test_unlikely_text_is_counted_beyond_the_test_text_and_not_beyond_generation
 
 
 def test_a_batch_of_chains_that_all_end_alike_says_no_more_than_its_number_of_chains():
-    """Ten uniform outcomes of which each chain keeps one: the risk is the same in every seed, to rounding."""
+    """Each chain keeps one of ten uniform outcomes, so the risk is the same in every seed, to rounding."""
     one = {
         "regime": {"name": "replace", "real_fraction": 0.0}, "start": "scratch", "data": {"training": "a"},
         "fit": {"chains": 3}, "sample": {"rows": 10},

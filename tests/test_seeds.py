@@ -1,8 +1,6 @@
 """Each seed trains on real data of its own: blocks of a text, images, and a base model where that is asked for."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from components.config.settings import CorpusSettings, RecursionSettings
 from components.config.small_families import ImagesSettings, VaeSettings
 from components.corpus import blocks
 from components.families.language.base import BASE, BaseWork
-from components.families.language.cost import measure_rates
 from components.families.precision import Computing
 from components.families.vae import images
 from components.scorecard.claims.pairs import alike
@@ -33,6 +30,8 @@ from pipelines.small_families import make_chains as make_small_chains
 from pipelines.sweep_families import runs_of
 from pipelines.vae import family_of, of_seed
 from tests.studies import Place
+
+pytestmark = pytest.mark.usefixtures("rates_measured_once")
 
 LENGTH = 16
 TWO = ("--seeds", "2", "--conditions.keep-half.real_fraction", "0.5")
@@ -153,13 +152,6 @@ def test_a_corpus_with_shared_blocks_is_another_one_and_without_train_blocks_the
 @pytest.fixture(scope="module")
 def store(prepared: Place, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store.open(str(prepared.copy_to(tmp_path_factory.mktemp("place")).store))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _rates_are_measured_once() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.recursion_plan.measure_rates", cache(measure_rates))
-        yield
 
 
 def settings_of(*arguments: str) -> RecursionSettings:

@@ -38,7 +38,7 @@ def test_the_numbers_that_the_example_is_told_with_are_those_of_its_code_and_its
         99,
         400,
         0.025,
-    }  # 10 %, 99 %, the blocks of which 0.005 is the error, the level of a one-sided test
+    }  # 10 %, 99 %, the 400 blocks that fix the quantile to 0.005, the level of a one-sided test
     assert told_numbers <= known, told_numbers - known
 
 

@@ -17,7 +17,7 @@ SMALLER = "take a smaller model or a machine with more"
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine has for workers: CPUs, GPUs, bytes of memory, and bytes of each GPU's memory where they are known."""
+    """What a machine has for workers: CPUs, GPUs, bytes of memory, and of each GPU's memory where that is known."""
 
     cpus: int
     gpus: int
@@ -90,14 +90,15 @@ class Capacity:
             machine.workers(replace(need, memory=0), self.gpus > 0) for machine in self.machines
         ):
             most = max(machine.gpu_memory or 0 for machine in self.machines)
-            remedy = f"a worker needs {gigabytes(need.gpu_memory)} of GPU memory, a GPU here has {gigabytes(most)}; {SMALLER}"
+            needs = f"a worker needs {gigabytes(need.gpu_memory)} of GPU memory"
+            remedy = f"{needs}, a GPU here has {gigabytes(most)}; {SMALLER}"
         else:
             most = max((machine.memory for machine in self.machines if machine.cpus), default=0)
             fitting = self.workers(need)
             fits = "none fits" if not fitting else "only 1 fits" if fitting == 1 else f"only {fitting} fit"
             remedy = (
-                f"each needs {gigabytes(need.memory)} of memory, and {fits}: the largest machine has {gigabytes(most)} for "
-                f"workers; {SMALLER}"
+                f"each needs {gigabytes(need.memory)} of memory, and {fits}: "
+                f"the largest machine has {gigabytes(most)} for workers; {SMALLER}"
             )
         if self.grows:
             remedy += "; if it grows when asked, cluster.concurrent_chains says how many chains to ask for"

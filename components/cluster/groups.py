@@ -58,8 +58,8 @@ class Crew:
     """What the groups of a pool are made of.
 
     `storage`: folder for Ray Train's own small files, on a file system that all nodes share. `max_failures`: how often a
-    work is begun again after a worker died on it. `memory`: bytes that each worker asks Ray for, so that no machine gets more
-    workers than its memory holds. `deterministic`: whether workers keep to deterministic kernels.
+    work is begun again after a worker died on it. `memory`: bytes that each worker asks Ray for, so that no
+    machine gets more workers than its memory holds. `deterministic`: whether workers keep to deterministic kernels.
     """
 
     workers: int
@@ -138,10 +138,10 @@ def pool(crew: Crew, watch: Watch) -> Iterator[Pool]:
     groups = Pool(crew, open_board(), open_messages())
     try:
         groups.slots = {_in_thread(_slot, groups, f"group-{number}") for number in range(crew.side_by_side)}
-        running, ended = set(groups.slots), time.monotonic()
         try:
             yield groups
             groups.close()
+            running, ended = set(groups.slots), time.monotonic()
             while running:
                 finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 watch(list(drain(groups.messages)))

@@ -33,8 +33,8 @@ def load(model: type[Settings], arguments: Sequence[str]) -> Settings:
     """Settings out of command-line arguments `--dotted.name value` (what `mlflow run -P dotted.name=value` becomes).
 
     Raises:
-        BadInput: an unknown preset or field, a wrong type, an impossible value, a setting that nothing goes by; one line for
-            every fault.
+        BadInput: an unknown preset or field, a wrong type, an impossible value, or a setting that has no effect;
+            one line for every fault.
     """
     given = pairs(arguments)
     (validated_settings,) = validated([(model, merged(model.entry_point, given, model))])

@@ -16,8 +16,8 @@ class Facts:
 
     `drawn`: each seed draws its real data from a known distribution, and risks are measured against
     that. `own_blocks`: each seed trains on its own part of the real data; `overlapping`: some of
-    these parts have pieces in common; `reserve`: later generations get fresh real data, of which
-    there is one reserve. `base`: the pretrained models that chains start from: none where they
+    these parts have pieces in common; `reserve`: later generations get fresh real data, and all
+    seeds get it from one reserve. `base`: the pretrained models that chains start from: none where they
     start from random weights, one that all share, or each seed's own. `test_error`: the intervals include the sampling error of the test split.
     `processors`: the kinds of processor and precision that the chains ran on, in words; empty where
     nobody wrote them down.

@@ -154,7 +154,7 @@ def _infinite(
     shared: float,
     degrees: int,
 ) -> Estimate:
-    """The test of differences some of which are infinite; `test` is the one of finite ones."""
+    """Test differences that include infinite ones; `test` is `above_zero` or `equals_zero`."""
     values = np.asarray(differences, float)
     up, down = bool((values == np.inf).any()), bool((values == -np.inf).any())
     mean = math.nan if up and down else math.inf if up else -math.inf

@@ -24,7 +24,7 @@ OBJECTIVES = {
 }
 """All of them the less the better."""
 STEERING = {"collapse": "validation_collapse"}
-"""What Optuna is told of an objective, and what trials are compared by, where that is not what is reported."""
+"""By objective, the number that Optuna gets and that trials are compared by, where it is not the reported one."""
 ERROR, VALIDATION = "error/", "validation/"
 """Of a report's numbers by seed: the error that is reported, and the one that is chosen by."""
 

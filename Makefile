@@ -1,5 +1,5 @@
-# One vocabulary for people and CI. Everything runs in .venv, made from requirements.lock with python3.11 and pip.
-PYTHON ?= python3.11
+# One vocabulary for people and CI. Everything runs in .venv, made from requirements.lock by infra/environment.sh:
+# PYTHON=python3.12 and TORCH=cuda say which Python and which build of PyTorch, where its own choice is not wanted.
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -18,7 +18,7 @@ bench: .venv/made  ## every speed against its peers, an hour and a half (SECTION
 	python -m benchmarks $(SECTIONS)
 
 peers: .venv/made  ## the other engines that `make bench` then measures too: CTranslate2, OpenVINO GenAI
-	$(BIN)/python -m pip install --quiet $$($(PYTHON) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
+	$(BIN)/python -m pip install --quiet $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
@@ -56,15 +56,11 @@ format: .venv/made
 	ruff format .
 
 .venv/made: requirements.lock
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m components.families.language.kernels  # compiles them, two seconds
-	$(BIN)/python -m components.families.language.deepspeed_engine  # compiles its collectives, half a minute
-	touch $@
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" infra/environment.sh
 
-lock:  ## pin pyproject.toml's dependencies anew
-	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
-	$(PYTHON) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print('\n'.join(p['project']['dependencies'] + p['dependency-groups']['dev']))" > .lock-venv/wanted
+lock: .venv/made  ## pin pyproject.toml's dependencies anew, on the oldest Python
+	rm -rf .lock-venv && python3.11 -m venv .lock-venv
+	python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print('\n'.join(p['project']['dependencies'] + p['dependency-groups']['dev']))" > .lock-venv/wanted
 	.lock-venv/bin/python -m pip install --quiet --requirement .lock-venv/wanted
 	.lock-venv/bin/python -m pip freeze --all | grep -v "^pip==" | sed 's/+cpu//' | grep -v -i -E '^(nvidia|triton|cuda)' > requirements.lock
 	rm -rf .lock-venv

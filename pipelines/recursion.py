@@ -98,14 +98,15 @@ def _run(
     if recorder.generations:
         finished = recorder.in_order()
         scores = cache(lambda: read_scores(finished))
+        samples = cache(lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])])
         recorder.close(
             f"Recursion: preset {settings.preset}",
             settings.model_dump(mode="json"),
             "FAILED" if failed else "FINISHED",
             closing_table,
-            lambda metrics, folder: save_all(metrics, scores(), folder),
+            lambda metrics, folder: save_all(metrics, scores(), folder, samples()),
             CAPTIONS,
-            lambda: [sample for one in finished for sample in _samples(one, families[one.chain.identity])],
+            samples,
             base_perplexities(plan.bases),
             lambda: beside_real_text(scores()),
             lambda metrics: _judged(settings, plan, metrics, scores(), processors_of(finished, store)),

@@ -254,7 +254,7 @@ class Recursion(Kind):
             "all blocks for all seeds": [*empty, "--corpus.train_blocks", "None", "--base.epochs", "0", "--train.start", "scratch"],
             "new real blocks": [*empty, "--corpus.reserve_blocks", "12"],
             "a dataset": [*hub, "--corpus.vocabulary_size", "300", "--conditions.one", "{}"],
-            "the documentation inside CPython": [*text, "--conditions.one", "{}"],
+            "the documentation inside a package": [*text, "--conditions.one", "{}"],
             "a store in a bucket": [*empty, "--store.path", "s3://bucket/a"],
         }  # fmt: skip
 

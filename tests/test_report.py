@@ -437,7 +437,7 @@ def test_what_the_paper_has_and_the_study_has_not_is_said(study: Contents):
     text = "\n".join(found.sentences)
     for said in (
         "Seeds: 2 of the 5", "Generations after 3: the paper's experiment goes to 9", "facebook/opt-125m: here it was a model of 2 layers",
-        "wikitext-2-raw-v1: here it was the documentation inside CPython",
+        "wikitext-2-raw-v1: here it was the documentation inside networkx",
         "no-real-data as it is: no-real-data is like it, but for epochs 5 (here 1)", "A penalty makes it worse",
         "The chain no-real-data, seed 1: it ended with generation 1 of 3",
     ):  # fmt: skip

@@ -60,7 +60,7 @@ class Section(BaseModel):
 
 
 class CorpusSettings(Section):
-    """The text, and how it becomes blocks. `path` wins over `dataset`; neither means CPython's documentation."""
+    """The text, and how it becomes blocks. `path` wins over `dataset`; neither means the documentation inside the pinned networkx."""
 
     path: str | None = Field(
         None, description="a folder with train/valid/test text files, or one text file to be split"
@@ -94,7 +94,10 @@ class CorpusSettings(Section):
 class ModelSettings(Section):
     """A model by `name`, whose own sizes count, or an OPT of the sizes given here."""
 
-    name: str | None = Field(None, description="a folder, or a name on the Hub such as facebook/opt-125m")
+    name: str | None = Field(
+        None,
+        description="builtin, which ships with the project; a folder; or a name on the Hub such as facebook/opt-125m",
+    )
     hidden_size: Count = 128
     layers: Count = 4
     heads: Count = 4
@@ -325,7 +328,7 @@ class RecursionSettings(StudySettings):
     conditions: dict[ConditionName, ConditionSettings] = Field(min_length=1)
     corpus: CorpusSettings = CorpusSettings()
     tokenizer: str | None = Field(
-        "train", description="`train`, a folder, a name on the Hub, or empty for the model's own"
+        "train", description="`train`, `builtin`, a folder, a name on the Hub, or empty for the model's own"
     )
     model: ModelSettings = ModelSettings()
     base: BaseModelSettings = BaseModelSettings()

@@ -63,7 +63,7 @@ class Corpus:
 
 def identity_inputs(settings: CorpusSettings, tokenizer: str) -> dict[str, Any]:
     """What determines the corpus, by content: where text and tokenizer lie does not count. Well under a second for the
-    embedded text; else as long as reading takes.
+    package's documentation; else as long as reading takes.
 
     Raises:
         BadInput: the text or the tokenizer is not there, or cannot be read.

@@ -1,4 +1,4 @@
-"""Where the text comes from: the documentation inside CPython, files, or a dataset of the Hugging Face Hub.
+"""Where the text comes from: the documentation inside a pinned package, files, or a dataset of the Hugging Face Hub.
 
 The paper (section 5.2) takes `wikitext`, configuration `wikitext-2-raw-v1`, whose lines are paragraphs. Every source
 here gives three splits of documents, and says what stands for such a line in it.
@@ -14,7 +14,7 @@ from typing import Literal
 
 from components.config.errors import BadInput
 from components.config.settings import CorpusSettings
-from components.corpus import embedded, hub
+from components.corpus import documentation, hub
 
 SPLITS = ("train", "validation", "test")
 SPLIT_FILE = re.compile(r"(?P<split>train|valid|validation|val|dev|test)([^a-z].*)?\.txt")
@@ -31,12 +31,11 @@ class Texts:
     """A corpus as documents. `pretrain` is there for a base model only; the study never sees it.
 
     `unit` is what the paper calls a line, the piece of text that gets special tokens of its own: a `line` of a file
-    with its newline, a `paragraph` with the blank lines after it (documentation is wrapped at 70 columns, so that its
-    lines are no units of sense), or a whole `row` of a dataset.
+    with its newline, or a whole `row` of a dataset.
     """
 
     name: str
-    unit: Literal["line", "paragraph", "row"]
+    unit: Literal["line", "row"]
     pretrain: tuple[str, ...]
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -48,8 +47,6 @@ class Texts:
         match self.unit:
             case "line":
                 return [line for document in documents for line in _lines(document)]
-            case "paragraph":
-                return [part for document in documents for part in embedded.paragraphs(document)]
             case "row":
                 return list(documents)
 
@@ -65,7 +62,7 @@ class Texts:
 
 
 def read_texts(settings: CorpusSettings) -> Texts:
-    """Read the text that the settings name: `path`, else `dataset`, else what ships inside CPython.
+    """Read the text that the settings name: `path`, else `dataset`, else a pinned package's documentation.
 
     Raises:
         BadInput: nothing there, nothing in it, not text, a split missing, or the Hub out of reach.
@@ -76,8 +73,8 @@ def read_texts(settings: CorpusSettings) -> Texts:
         texts = _from_hub(settings.dataset, settings.dataset_config)
         field, value = "corpus.dataset", settings.dataset
     else:
-        splits = _split(embedded.language_reference())
-        texts = Texts("CPython's documentation", "paragraph", embedded.docstrings(), **splits)
+        splits = _split(documentation.documents([documentation.STUDY]))
+        texts = Texts(f"{documentation.STUDY}'s documentation", "line", (), **splits)
         field, value = "corpus.path", "null"
     for split in SPLITS:
         if not any(document.strip() for document in getattr(texts, split)):
@@ -86,13 +83,13 @@ def read_texts(settings: CorpusSettings) -> Texts:
 
 
 def source_digest(settings: CorpusSettings) -> str:
-    """SHA-256 (hex) of what `read_texts` would read; as cheap as reading can be (parsing a library takes seconds).
+    """SHA-256 (hex) of what `read_texts` would read; as cheap as reading can be (parsing a package takes seconds).
 
     Raises:
         BadInput: as `read_texts`.
     """
     if settings.path is None and settings.dataset is None:
-        return embedded.source_digest()
+        return documentation.source_digest([documentation.STUDY])
     return read_texts(settings).digest
 
 

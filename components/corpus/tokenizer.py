@@ -11,6 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from components.builtin import folder_of
 from components.config.errors import BadInput
 from components.corpus import hub
 from components.corpus.sources import Texts
@@ -70,12 +71,12 @@ def train_tokenizer(texts: Texts, vocabulary_size: int) -> PreTrainedTokenizerFa
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
-    """A tokenizer out of a folder, or by name from the Hub (its cache where the Hub is away); no code of others is run.
+    """A tokenizer out of a folder, `builtin`, or by name from the Hub (its cache where the Hub is away); no code of others is run.
 
     Raises:
         BadInput: as `prepare_tokenizer`.
     """
-    folder = Path(name).expanduser()
+    folder = Path(folder_of(name)).expanduser()
     if folder.is_dir():
         source, online = str(folder), False
     elif folder.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:

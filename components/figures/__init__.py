@@ -5,7 +5,7 @@ numbers the study has. `samples` and `report` put a study's text and its figures
 """
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,9 @@ from components.figures import (
     figure10_test_perplexity,
     figure11_perplexity_histograms,
     figure15_perplexity_3d,
+    strip,
 )
+from components.figures.samples import Sample
 
 CAPTIONS = {
     "figure10_test_perplexity": figure10_test_perplexity.CAPTION,
@@ -27,6 +29,7 @@ CAPTIONS = {
     "figure15_perplexity_3d": figure15_perplexity_3d.CAPTION,
     "conditions": conditions.CAPTION,
     "diversity": diversity.CAPTION,
+    strip.NAME: strip.CAPTION,
 }
 
 # The policy: the page's own script draws, and reaches nowhere.
@@ -50,11 +53,11 @@ Drawing = tuple[Figure, go.Figure]
 """A figure as a picture and as a page."""
 
 
-def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[Path]:
+def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path, samples: Sequence[Sample] = ()) -> list[Path]:
     """Write `<figure>.png` and `<figure>.html` of every figure whose numbers are there; return the paths written.
 
     `metrics`: condition, seed, generation, metric, value. `scores`: condition, seed, generation, set, row, perplexity
-    (no rows for a family without sequences). The pages work from disk and offline: each holds plotly.js (4.8 MB).
+    (no rows for a family without sequences). `samples` give one picture more, which has no page. The pages work from disk and offline: each holds plotly.js (4.8 MB).
     """
     measured = set(metrics.loc[np.isfinite(metrics["value"]), "metric"])
     drawn: dict[str, Drawing] = {}
@@ -67,7 +70,7 @@ def save_all(metrics: pd.DataFrame, scores: pd.DataFrame, folder: Path) -> list[
         drawn["figure15_perplexity_3d"] = figure15_perplexity_3d.draw(scores)
     if diversity.measured(metrics[metrics["value"].notna()]):
         drawn["diversity"] = diversity.draw(metrics)
-    return write_figures(drawn, folder)
+    return [*write_figures(drawn, folder), *strip.save(samples, folder)]
 
 
 def write_figures(drawn: Mapping[str, Drawing], folder: Path) -> list[Path]:

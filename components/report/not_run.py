@@ -78,7 +78,7 @@ def _fewer(settings: Mapping[str, Any], paper: Mapping[str, Any]) -> Iterator[st
         )
         yield f"The paper's model, {paper['model']['name']}: here it was {here}."
     if corpus and (corpus["path"] or corpus["dataset"] != paper["corpus"]["dataset"]):
-        here = text(corpus["path"] or corpus["dataset"] or "the documentation inside CPython")
+        here = text(corpus["path"] or corpus["dataset"] or "the documentation inside networkx")
         yield f"The paper's text, {paper['corpus']['dataset_config']}: here it was {here}."
 
 

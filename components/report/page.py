@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from components.figures import strip
 from components.figures.samples import Sample
 from components.recursion.records import StudyRun
 from components.report import figures, overview
@@ -103,6 +104,8 @@ def _environment() -> jinja2.Environment:
 def _sections(study: Contents, prefix: str) -> dict[str, Any]:
     """What the templates show of a study; `prefix` makes the ids of its sections its own."""
     run = study.run
+    # The strip stands on the page as text, not as its picture.
+    drawn = [figure for figure in figures.figures_of(study.figures, study.captions) if figure.name != strip.NAME]
     return {
         "prefix": prefix,
         "title": study.title,
@@ -123,7 +126,9 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "rows": study.table.to_numpy().tolist(),
         "grouped": len(study.table.columns) > 0 and not study.table.iloc[:, 0].is_unique,
         "note": study.note,
-        "figures": figures.figures_of(study.figures, study.captions),
+        "lead": drawn[:1] if study.finding else [],
+        "strip": strip.strip_of(study.samples),
+        "figures": drawn[1:] if study.finding else drawn,
         "prompts": by_prompt(study.samples),
         "lineages": []
         if study.runs is None or run is None

@@ -12,7 +12,14 @@ from mlflow.entities import Metric
 
 from components.recursion.records import Generation
 from components.tracking.connection import reaching
-from components.tracking.generations import METRICS_A_BATCH, open_chain_run, write_generation, write_points
+from components.tracking.generations import (
+    METRICS_A_BATCH,
+    open_chain_run,
+    points_of_chain,
+    reach,
+    write_generation,
+    write_points,
+)
 from components.tracking.studies import ChainRun, Study, forget
 
 POINTS_PER_DECADE = 10
@@ -53,6 +60,8 @@ def record_curve(study: Study, generations: Sequence[Generation], runs: bool = T
             chain = study.chains.get(first.chain.identity) or open_chain_run(study, first)
             if chain.steps is None:
                 chain.steps = _last_step(study, chain, first)
+            for generation in generations:
+                reach(chain, generation)
             for generation in generations if runs else ():
                 if generation.digests and generation.index not in chain.finished:
                     write_generation(study, chain, generation, {}, on_chain=False)
@@ -64,7 +73,7 @@ def record_curve(study: Study, generations: Sequence[Generation], runs: bool = T
             for batch in _batches(new):
                 write_points(study, chain.run_id, batch, chain.settings)
                 chain.settings, chain.steps = {}, batch[-1].step
-            chain.newest = _points(newest) if newest.index > chain.steps else ()
+            chain.newest = points_of_chain(newest, _now()) if newest.index > chain.steps else ()
             study.chains[first.chain.identity] = chain
         except BaseException:
             forget(study, first.chain)
@@ -75,7 +84,7 @@ def _batches(generations: Sequence[Generation]) -> Iterator[list[Metric]]:
     """Points in batches of whole generations: a batch is written or not, so the last step tells what is there."""
     batch = list[Metric]()
     for generation in generations:
-        points = _points(generation)
+        points = points_of_chain(generation, _now())
         if len(batch) + len(points) > METRICS_A_BATCH:
             yield batch
             batch = []
@@ -84,9 +93,8 @@ def _batches(generations: Sequence[Generation]) -> Iterator[list[Metric]]:
         yield batch
 
 
-def _points(generation: Generation) -> list[Metric]:
-    now = round(time.time() * 1000)
-    return [Metric(key, value, now, generation.index) for key, value in generation.metrics.items()]
+def _now() -> int:
+    return round(time.time() * 1000)
 
 
 def _last_step(study: Study, chain: ChainRun, first: Generation) -> int:

@@ -5,6 +5,7 @@ by their tags before one is made, and points that already stand are not written 
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from components.measures.risk import RISKS
 from components.recursion.records import PHASES, Chain, Generation
 from components.tracking.connection import reaching
+from components.tracking.descriptions import curve, of_generation, risk_of
 from components.tracking.registry import model_version, versions_of_chain
-from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, flattened, forget, runs_of_kind
+from components.tracking.studies import PARAMS_A_BATCH, ChainRun, Study, as_text, flattened, forget, runs_of_kind
 
 METRICS_A_BATCH = 1000
 MOST_LOSSES = 200
@@ -94,7 +97,27 @@ def open_chain_run(study: Study, first: Generation) -> ChainRun:
         known.generations[index] = child.info.run_id
         if child.info.status == "FINISHED":
             known.finished.add(index)
+    if chain.family in RISKS:
+        there = client.get_metric_history(run.info.run_id, curve(chain.family))
+        known.first = next((point.value for point in there if point.step == 0), math.nan)
     return known
+
+
+def reach(chain: ChainRun, generation: Generation) -> None:
+    """Remember what the chain's description tells of a generation."""
+    value = risk_of(generation)
+    if generation.index == 0:
+        chain.first = value
+    chain.reached = max(chain.reached, (generation.index, value), key=lambda one: one[0])
+
+
+def points_of_chain(generation: Generation, timestamp: int) -> list[Metric]:
+    """A generation's metrics as points of its chain's curves, and the curve that MLflow shows first."""
+    family = generation.chain.family
+    values = dict(generation.metrics)
+    if not math.isnan(risk := risk_of(generation)):
+        values[curve(family)] = risk
+    return [Metric(key, value, timestamp, generation.index) for key, value in values.items()]
 
 
 def write_generation(
@@ -106,6 +129,7 @@ def write_generation(
 ) -> None:
     client = study.tracking.client
     times = _times(generation)
+    reach(chain, generation)
     before: Run | None = None
     if generation.index in chain.generations:
         run_id = chain.generations[generation.index]
@@ -116,7 +140,8 @@ def write_generation(
 
     parent = chain.versions.get(generation.index - 1)
     known = chain.versions.get(generation.index)
-    version = model_version(study, generation, run_id, parent, known, again=before is not None)
+    text = description(generation, chain)
+    version = model_version(study, generation, run_id, text, parent, known, again=before is not None)
     model_id = None
     if version is not None:
         chain.versions[generation.index] = version
@@ -141,7 +166,8 @@ def write_generation(
     settings = generation.chain.settings
     write_points(study, run_id, own + _losses(generation, times), settings, again=before is not None)
     if on_chain:
-        write_points(study, chain.run_id, points, chain.settings, again=before is not None)
+        curves = points_of_chain(generation, times.end)
+        write_points(study, chain.run_id, curves, chain.settings, again=before is not None)
         chain.settings = {}
     client.set_terminated(run_id, "FINISHED", times.end)
 
@@ -167,10 +193,15 @@ def _new_run(study: Study, chain: ChainRun, generation: Generation, times: Times
         MLFLOW_PARENT_RUN_ID: chain.run_id,
         "recursion.generation": str(generation.index),
         "recursion.parent_model": parent.tags["model_id"] if parent is not None else "",
+        MLFLOW_RUN_NOTE: as_text(description(generation, chain)),
     }
     experiment_id = study.tracking.experiment.experiment_id
     run = study.tracking.client.create_run(experiment_id, times.start, tags, f"generation {generation.index}")
     return str(run.info.run_id)
+
+
+def description(generation: Generation, chain: ChainRun) -> str:
+    return of_generation(generation.chain.family, generation.index, risk_of(generation), chain.first)
 
 
 def _tags(kind: str, chain: Chain) -> dict[str, str]:

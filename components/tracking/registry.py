@@ -42,6 +42,7 @@ def model_version(
     study: Study,
     generation: Generation,
     run_id: str,
+    description: str,
     parent: ModelVersion | None,
     known: ModelVersion | None,
     *,
@@ -76,7 +77,7 @@ def model_version(
             model.artifact_location,
             run_id,
             tags,
-            description=f"Generation {generation.index}",
+            description=description,
             await_creation_for=0,
             model_id=model.model_id,
         )

@@ -6,6 +6,7 @@ chain, generation and step stands once. A sweep does so with its trials, also wh
 
 import html
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from mlflow.utils.mlflow_tags import (
 from components.config import dotted
 from components.recursion.records import Chain
 from components.tracking.connection import Tracking, reaching, without_password
+from components.tracking.descriptions import of_chain
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Kind = Literal["study", "sweep", "trial", "pretraining"]
@@ -50,7 +52,8 @@ _NAME_FROM_MLFLOW = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")  # `mlflow run` without
 class ChainRun:
     """What the store already holds of a chain: the runs of its generations and the versions of its model.
 
-    `settings`: the chain's, to be written as parameters with its next points. Of a long chain also `steps`, the last step
+    `settings`: the chain's, to be written as parameters with its next points. `first` and `reached`: the error on real data
+    of generation 0, and the newest generation with its own, which the chain's description tells. Of a long chain also `steps`, the last step
     of its curves, and `newest`, the metrics of its newest generation, the last point if no further generation comes.
     """
 
@@ -59,6 +62,8 @@ class ChainRun:
     finished: set[int] = field(default_factory=set)
     versions: dict[int, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    first: float = math.nan
+    reached: tuple[int, float] = (-1, math.nan)
     steps: int | None = None
     newest: Sequence[Metric] = ()
 
@@ -125,6 +130,8 @@ def end_chain(study: Study, chain: Chain, status: Status) -> None:
     with reaching(study.tracking):
         if (known := study.chains.get(chain.identity)) is not None:
             write_newest(study, known)
+            note = as_text(of_chain(chain, *known.reached, known.first))
+            study.tracking.client.set_tag(known.run_id, MLFLOW_RUN_NOTE, note)
             study.tracking.client.set_terminated(known.run_id, status)
 
 
@@ -187,9 +194,7 @@ def close_study(
             where = f"#/experiments/{study.tracking.experiment.experiment_id}/runs/{study.run_id}/artifacts"
             links = [f"[The report]({where}/report.html)"] if report is not None else []
             links += [f"[the figures]({where}/figures)"] if figures is not None else []
-            client.set_tag(
-                study.run_id, MLFLOW_RUN_NOTE, "\n\n".join([_as_text(description), ", ".join(links)]).strip()
-            )
+            client.set_tag(study.run_id, MLFLOW_RUN_NOTE, "\n\n".join([as_text(description), ", ".join(links)]).strip())
         for chain in study.chains.values():
             write_newest(study, chain)
         if kind := BELOW.get(study.kind):
@@ -233,14 +238,14 @@ def _new_run(tracking: Tracking, name: str, tags: dict[str, str]) -> Run:
     tags = known | tags | {"recursion.launcher": launcher.info.run_id}
     run = client.create_run(tracking.experiment.experiment_id, launcher.info.start_time, tags, name)
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in launcher.data.params.items()])
-    text = _as_text(f"{tracking.experiment.name} / {name}")
+    text = as_text(f"{tracking.experiment.name} / {name}")
     link = f"The study: [{text}]({page_of(tracking.experiment.experiment_id, run.info.run_id)})"
     link_tags = {"recursion.study_run": run.info.run_id, MLFLOW_RUN_NOTE: link}
     client.log_batch(launcher.info.run_id, tags=[RunTag(key, value) for key, value in link_tags.items()])
     return run
 
 
-def _as_text(text: str) -> str:
+def as_text(text: str) -> str:
     """Text in Markdown, of which nothing is read as a link, an image or HTML."""
     return re.sub(r"([\\`*_\[\]()!#])", r"\\\1", html.escape(text, quote=False))
 

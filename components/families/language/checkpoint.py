@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError, safe_open
 from transformers import OPTConfig, OPTForCausalLM
 
+from components.builtin import folder_of
 from components.config.errors import BadInput
 from components.corpus import hub
 
@@ -39,14 +40,14 @@ class Checkpoint:
 
 
 def locate(name: str, download: bool, setting: str = "model.name") -> Checkpoint:
-    """Find a model by folder, in the Hub's cache, or on the Hub; its weights are fetched from there if `download`.
+    """Find a model by folder, `builtin`, in the Hub's cache, or on the Hub; its weights are fetched from there if `download`.
 
     `setting` is what gave the name.
 
     Raises:
         BadInput: nothing there, the Hub out of reach, or no safetensors.
     """
-    folder = Path(name).expanduser()
+    folder = Path(folder_of(name)).expanduser()
     if folder.is_dir():
         _check_listing(setting, name, [file.name for file in folder.iterdir()], "in this folder")
         return Checkpoint(folder / "config.json", folder)

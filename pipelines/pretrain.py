@@ -122,19 +122,19 @@ def _workers(settings: PretrainSettings, work: Pretraining, capacity: cluster.Ca
 
 
 def _print_plan(settings: PretrainSettings, work: Pretraining, workers: int) -> float:
-    """Say what will be trained and what it costs; the seconds that are expected for what is missing."""
+    """Say what will be trained and what it costs; the seconds that are expected for all of it."""
     blocks = len(pretraining.load(work.data).train)
     tokens = settings.epochs * blocks * settings.block_size
     flops = 3 * architecture.flops_per_token(work.size) * tokens
     rates = measure_rates(work.size, settings.block_size, 1, -(-settings.batch_size // workers), "fp32", "fp32")
     left = 1 - len(work.stored()) / work.parts
-    seconds = left * tokens / rates.fit / workers
+    seconds = tokens / rates.fit / workers
     parameters = architecture.parameter_count(work.size) / 1e6
     say(f"OPT with {parameters:.2f} million parameters, {work.precision}, {workers} workers")
     say(
         f"{blocks:,} blocks of {settings.block_size} tokens x {settings.epochs}: {tokens:,} tokens, {flops / 1e12:.0f} TFLOP"
     )
-    say(f"about {duration(seconds)} on this machine's processors; {left:.0%} of it is left to do")
+    say(f"about {duration(left * seconds)} on this machine's processors; {left:.0%} of it is left to do")
     return seconds
 
 
@@ -145,7 +145,7 @@ def _train(
         return
     expected = {KIND: {(-1, KIND): seconds}}
     with (
-        StudyProgress({KIND: KIND}, expected) as progress,
+        StudyProgress({KIND: KIND}, expected, done={KIND: seconds * len(work.stored()) / work.parts}) as progress,
         cluster.connect(settings.cluster) as connected,
     ):
         crew = cluster.Crew(

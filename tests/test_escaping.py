@@ -172,7 +172,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 def test_a_page_has_no_script_beyond_its_own(pages: dict[str, list[Path]]):
-    assert len(pages["hostile"]) == len(CAPTIONS) - 2  # the strip of texts is a picture only, and there are too few conditions for theirs
+    assert (
+        len(pages["hostile"]) == len(CAPTIONS) - 2
+    )  # the strip of texts is a picture only, and there are too few conditions for theirs
     for harmless, hostile in zip(pages["harmless"], pages["hostile"], strict=True):
         elements = [Page(path.read_text("utf-8")).elements for path in (harmless, hostile)]
         assert elements[0] == elements[1]

@@ -1,5 +1,6 @@
 """What a recursion study will run, what of it the store has, and what the rest will cost."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from components.config.settings import RecursionSettings
 from components.environment import Precision, cpu
 from components.families.language import architecture
 from components.families.language.base import BaseWork
-from components.families.language.cost import GenerationCost, generation_cost, measure_rates
+from components.families.language.cost import GenerationCost, Rates, generation_cost, measure_rates
 from components.families.language.family import LanguageFamily
 from components.families.language.memory import largest
 from components.families.memory import Need
@@ -27,6 +28,9 @@ from pipelines.recursion_chains import Models, make_chains
 OVERLAP = "overlap/"
 MOST_OVERLAP = 0.01
 """Share of a held-out split that the training text may have too without a warning."""
+
+AT_ONCE = Rates(math.inf, math.inf, math.inf)
+"""Of a study with nothing left to do."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def make_plan(
         bases,
         chains,
         stored,
-        costs(settings, making, chains, capacity),
+        costs(settings, making, chains, capacity, bool(unfinished)),
         side_by_side,
         {name: share for name, share in prepared.metrics.items() if name.startswith(OVERLAP)},
         capacity.bound(workers, side_by_side, need),
@@ -146,19 +150,26 @@ def costs(
     bases: Sequence[BaseWork],
     chains: Sequence[ChainWork[LanguageFamily]],
     capacity: cluster.Capacity,
+    unfinished: bool = True,
 ) -> dict[str, list[GenerationCost]]:
-    """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs."""
+    """By piece of work, what its generations cost, one after the other; for a base model to be made, what that costs.
+
+    Args:
+        unfinished: whether anything is left to do; nothing is measured for a study that takes no time.
+    """
     block, workers = settings.corpus.block_size, settings.train.workers
     first = chains[0].family
     size, data = first.size, first.corpus
-    rates = measure_rates(
-        size,
-        block,
-        settings.generate.num_beams,
-        -(-settings.train.batch_size // workers),
-        _measured_in(first.recipe.precision, first.arithmetic),
-        _measured_in(first.decoding.precision, first.arithmetic),
-    )
+    rates = AT_ONCE
+    if bases or unfinished:
+        rates = measure_rates(
+            size,
+            block,
+            settings.generate.num_beams,
+            -(-settings.train.batch_size // workers),
+            _measured_in(first.recipe.precision, first.arithmetic),
+            _measured_in(first.decoding.precision, first.arithmetic),
+        )
     found = {}
     for base in bases:
         everyone, _ = base_workers(base, capacity)
@@ -211,6 +222,9 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     )
     for line in [*measured_over(plan.chains), *overlap_lines(plan.overlap)]:
         say(line)
+    if not any(plan.missing(name) for name in plan.costs):
+        say("All of it is in the store: nothing is to be computed")
+        return
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)
     say(
         f"{trained:,} tokens to train on, {generated:,} to generate, "

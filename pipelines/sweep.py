@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from components import cluster, tracking
+from components.cluster.trials import run_trials_in_groups, run_trials_in_tasks
 from components.config import sweep as config
 from components.config.sweep import Sweep
 from components.figures import sweep as figures
@@ -119,7 +120,7 @@ def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store
         need = runs.needed(corners, capacity)
         side_by_side = runs.side_by_side(corners, capacity, settings.concurrent_chains)
         if not runs.workers:
-            cluster.run_trials_in_tasks(
+            run_trials_in_tasks(
                 trials, side_by_side, settings.max_failures, trials.watch, gpu, need.memory, runs.deterministic
             )
             return
@@ -135,7 +136,7 @@ def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store
         bases: dict[str, cluster.Work] = {base.title: base for base in runs.bases if not base.find()}
         if bases:
             cluster.run_groups(bases, base_crew(crew, runs.bases[0], capacity), trials.watch)
-        cluster.run_trials_in_groups(trials, crew, trials.watch)
+        run_trials_in_groups(trials, crew, trials.watch)
 
 
 def _close(chosen: Sweep, trials: Trials, run: tracking.Study, corners: Sequence[ChainWork[Any]]) -> None:

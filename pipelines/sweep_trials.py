@@ -41,7 +41,7 @@ def books_folder(sweep: Sweep) -> str:
 
 @dataclass
 class Trials:
-    """What `cluster.Search` asks for. `most`: trials in all. `told`: takes how far they are, for others."""
+    """What `cluster.trials.Search` asks for. `most`: trials in all. `told`: takes how far they are, for others."""
 
     sweep: Sweep
     most: int

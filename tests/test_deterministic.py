@@ -11,6 +11,7 @@ import torch
 
 from components import cluster
 from components.cluster import Crew
+from components.cluster.trials import run_trials_in_tasks
 from components.config.settings import ClusterSettings
 from components.families.memory import Need
 
@@ -57,7 +58,7 @@ def asked(where: str, deterministic: bool, folder: Path) -> dict[str, Any]:
     elif where == "tasks":
         cluster.run_tasks({"asked": Asked()}, 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
     else:
-        cluster.run_trials_in_tasks(One(), 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
+        run_trials_in_tasks(One(), 1, 0, messages.extend, memory=10**8, deterministic=deterministic)
     (found,) = [message["flags"] for message in messages if "flags" in message]
     return dict(found)
 

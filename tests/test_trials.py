@@ -13,6 +13,7 @@ import ray
 from ray.util import placement_group_table
 
 from components import cluster
+from components.cluster.trials import run_trials_in_groups, run_trials_in_tasks
 from components.config.settings import ClusterSettings
 from components.recursion.family import GuardFailure
 
@@ -83,7 +84,7 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     breaks = {"guard-4": "guard", "killed-5": "killed once"}
     search = Search([Steps(name, tmp_path, breaks.get(name, "")) for name in names])
     crew = cluster.Crew(workers=1, side_by_side=joined.workers(), gpu=False, storage=tmp_path / "ray", max_failures=1)
-    cluster.run_trials_in_groups(search, crew, search.watch)
+    run_trials_in_groups(search, crew, search.watch)
     for name in names:
         expected = {"hopeless": [0, 1], "guard": [0, 1]}.get(name.split("-")[0], [0, 1, 2, 3])
         assert reports_of(search, name) == expected, name
@@ -137,7 +138,7 @@ def test_trials_of_one_process_run_in_tunes_own(joined: cluster.Capacity, tmp_pa
     names = ["good-0", "hopeless-1", "guard-2", "killed-3"]
     breaks = {"guard-2": "guard", "killed-3": "killed once"}
     search = Search([Steps(name, tmp_path, breaks.get(name, "")) for name in names])
-    cluster.run_trials_in_tasks(search, joined.workers(), 1, search.watch)
+    run_trials_in_tasks(search, joined.workers(), 1, search.watch)
     assert [reports_of(search, name) for name in names[:3]] == [[0, 1, 2, 3], [0, 1], [0, 1]]
     assert reports_of(search, "killed-3") == [0, 1, 0, 1, 2, 3]  # begun again; the books take a report once
     assert {name: told for name, told in search.told.items() if told[0]} == {"guard-2": ("weights did not move", False)}
@@ -150,7 +151,7 @@ def test_what_goes_wrong_in_the_search_itself_comes_out_as_it_is(joined: cluster
 
     search = Broken([Steps("good-0", tmp_path)])
     with pytest.raises(OSError, match="No space left"):
-        cluster.run_trials_in_tasks(search, 1, 0, search.watch)
+        run_trials_in_tasks(search, 1, 0, search.watch)
 
 
 def test_groups_that_cannot_start_end_the_trials_with_their_error(joined: cluster.Capacity, tmp_path: Path):
@@ -159,5 +160,5 @@ def test_groups_that_cannot_start_end_the_trials_with_their_error(joined: cluste
     search = Search([Steps("good-0", tmp_path)])
     crew = cluster.Crew(workers=1, side_by_side=1, gpu=False, storage=tmp_path / "file" / "ray", max_failures=0)
     with pytest.raises(Exception, match="Not a directory"):
-        cluster.run_trials_in_groups(search, crew, search.watch)
+        run_trials_in_groups(search, crew, search.watch)
     assert search.reports == []

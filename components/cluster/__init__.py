@@ -1,4 +1,7 @@
-"""Everything Ray: a cluster (embedded or given), groups of workers that serve chains and trials, tasks, and Ray Tune."""
+"""Everything Ray: a cluster (embedded or given), groups of workers that serve chains and trials, and tasks.
+
+`trials`, which is Ray Tune's part, is imported by sweeps alone: it takes a second.
+"""
 
 import os
 
@@ -16,7 +19,6 @@ from components.cluster.capacity import Capacity, Machine, this_machine
 from components.cluster.groups import Crew, Failed, Work, run_groups
 from components.cluster.session import Lost, check, connect
 from components.cluster.tasks import run_tasks
-from components.cluster.trials import Search, run_trials_in_groups, run_trials_in_tasks
 
 __all__ = [
     "Capacity",
@@ -24,13 +26,10 @@ __all__ = [
     "Failed",
     "Lost",
     "Machine",
-    "Search",
     "Work",
     "check",
     "connect",
     "run_groups",
     "run_tasks",
-    "run_trials_in_groups",
-    "run_trials_in_tasks",
     "this_machine",
 ]

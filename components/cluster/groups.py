@@ -2,7 +2,7 @@
 
 A group serves one work after another (a chain, a trial, the base model), each from its start to its end: starting a group
 costs ten to forty seconds, a generation of a small model costs less. A group whose worker dies is started again and finds
-in the store what it had finished. Messages from the workers come through one queue to the thread that called, so that
+in the store what it had finished. Ray Train takes a second to import, so it is imported where a group is started. Messages from the workers come through one queue to the thread that called, so that
 whoever writes to MLflow and draws the progress is one writer.
 """
 
@@ -20,13 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import ray.train
 from ray.actor import ActorHandle
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from components import logs
@@ -35,6 +32,9 @@ from components.families.device import prepare_process
 from components.recursion.family import GuardFailure
 from components.recursion.peers import Peers
 from components.store import StoreUnavailable
+
+if TYPE_CHECKING:
+    from ray.train import TrainingFailedError
 
 Send = Callable[[Mapping[str, Any]], None]
 Reports = Iterable[Mapping[str, Any]]
@@ -95,8 +95,10 @@ class Pool:
             if slot.done():
                 slot.result()
 
-    def lost(self, slot: str, group: str, error: TrainingFailedError) -> bool:
+    def lost(self, slot: str, group: str, error: "TrainingFailedError") -> bool:
         """A group ended before its time: what it had in hand is begun again, or has failed. Whether to start another."""
+        from ray.train import TrainingFailedError
+
         name, cause = ray.get(self.board.lost.remote(group)), _cause(error, self.crew.storage)
         self._losses[name or slot] += 1
         again = (
@@ -178,6 +180,8 @@ def _in_thread(call: Callable[..., None], *arguments: Any) -> Future[None]:
 
 def _slot(groups: Pool, slot: str) -> None:
     """A group, and another one in its place whenever it is lost."""
+    from ray.train import TrainingFailedError
+
     while True:
         group = f"{slot}-{uuid.uuid4().hex[:8]}"  # Ray Train resumes by name; here the store does
         try:
@@ -190,11 +194,14 @@ def _slot(groups: Pool, slot: str) -> None:
 
 def _run_group(groups: Pool, group: str) -> None:
     """Serve works until the board has no more."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     crew, board, messages, where = groups.crew, groups.board, groups.messages, logs.fields()
 
     def serve() -> None:
         prepare_process(crew.deterministic)
-        context = ray.train.get_context()
+        context = get_context()
         peers = Peers(context.get_world_rank(), context.get_world_size())
         logs.begin_worker({**where, "rank": peers.rank}, messages.put)
         while (order := peers.agree(next_order(board, group) if peers.leads else None)) is not None:
@@ -234,7 +241,7 @@ def _serve(board: ActorHandle, name: str, reports: Reports | None, peers: Peers)
             return
 
 
-def _cause(error: TrainingFailedError, storage: Path) -> Exception:
+def _cause(error: "TrainingFailedError", storage: Path) -> Exception:
     """A failed guard and a full disk, which would only repeat themselves; a store that is away; else the error as it is."""
     if guard := re.search(r"(?:GuardFailure|Diverged): (.*)", str(error)):
         return GuardFailure(guard[1])

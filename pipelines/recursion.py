@@ -116,7 +116,7 @@ def _run(
 
 
 def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Recorder) -> None:
-    """The base models that the store lacks, one after the other; then unfinished chains, side by side as they fit."""
+    """Base models that are pretrained here, one after the other; then unfinished chains, side by side as they fit."""
     missing: dict[str, cluster.Work] = {
         work.chain.identity: work
         for work in plan.chains
@@ -135,7 +135,8 @@ def _compute(settings: RecursionSettings, store: Store, plan: Plan, recorder: Re
             memory=need.memory,
             deterministic=settings.train.deterministic,
         )
-        bases: dict[str, cluster.Work] = {base.title: base for base in plan.bases_to_make if not base.find()}
+        to_make = [base for base in plan.bases_to_make if not (base.name or base.find())]
+        bases: dict[str, cluster.Work] = {base.title: base for base in to_make}
         if bases:
             cluster.run_groups(bases, base_crew(crew, plan.bases[0], capacity), recorder.watch)
         cluster.run_groups(missing, crew, recorder.watch)

@@ -168,7 +168,8 @@ def make_chains(
             if same := next((work.chain for work in chains if work.chain.identity == chain.identity), None):
                 remedy = f"its settings are those of {same.condition}; change one, or take one out with null"
                 raise BadInput(f"conditions.{condition_name}", dict(condition), remedy)
-            chains.append(ChainWork(chain, family, store, settings.generations))
+            brought = bases[0] if base and name else None
+            chains.append(ChainWork(chain, family, store, settings.generations, brought))
     return bases, chains
 
 

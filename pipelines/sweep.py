@@ -110,7 +110,7 @@ def _run(
 
 
 def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store: Store, trials: Trials) -> None:
-    """The base models that the store lacks, one after the other; then trials side by side as they fit.
+    """Base models that are pretrained here, one after the other; then trials side by side as they fit.
 
     `corners`: chains like those of the trials.
     """
@@ -133,7 +133,8 @@ def _compute(chosen: Sweep, runs: Runs, corners: Sequence[ChainWork[Any]], store
             memory=need.memory,
             deterministic=runs.deterministic,
         )
-        bases: dict[str, cluster.Work] = {base.title: base for base in runs.bases if not base.find()}
+        to_make = [base for base in runs.bases if not (base.name or base.find())]
+        bases: dict[str, cluster.Work] = {base.title: base for base in to_make}
         if bases:
             cluster.run_groups(bases, base_crew(crew, runs.bases[0], capacity), trials.watch)
         run_trials_in_groups(trials, crew, trials.watch)

@@ -24,15 +24,22 @@ AnyFamily = TypeVar("AnyFamily", bound=Family)
 
 @dataclass(frozen=True)
 class ChainWork(Generic[AnyFamily]):
-    """One chain to be run, as it travels to the workers of its group."""
+    """One chain to be run, as it travels to the workers of its group.
+
+    `before`: brings what the chain starts from into the store, unless it is there: short work, for which no group of its
+    own is started.
+    """
 
     chain: Chain
     family: AnyFamily
     store: Store
     generations: int
+    before: Callable[[Peers, Send], None] | None = None
 
     def __call__(self, peers: Peers, send: Send) -> None:
         """Run the chain; messages: progress within a phase, and the generations that are finished, in order."""
+        if self.before:
+            self.before(peers, send)
         name = self.chain.identity
         finished: list[Generation] = []
         sent = time.monotonic()

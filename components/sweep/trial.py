@@ -30,6 +30,9 @@ class TrialWork:
 
         A chain that diverges ends the trial: what it reports then has no bound (`objectives.diverged`).
         """
+        for one in self.chains:
+            if one.before:
+                one.before(peers, send)
         runs = [
             run_chain(
                 one.chain,

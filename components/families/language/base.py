@@ -1,8 +1,9 @@
 """The base model: what "pretrained" means before generation 0.
 
-With a model by name its weights are brought into the store once, so that every worker on every node reads the same
-files and none asks the Hub. From scratch, an OPT of the size asked for is pretrained on the corpus's own pretraining
-blocks, as Meta pretrained theirs: once for all chains, or with `base.per_seed` once for the chains of each seed.
+With a model by name its weights are brought into the store once, by the first chain that needs them: so every worker
+on every node reads the same files and none asks the Hub. From scratch, an OPT of the size asked for is pretrained on the
+corpus's own pretraining blocks, as Meta pretrained theirs: once for all chains, or with `base.per_seed` once for the
+chains of each seed.
 """
 
 from dataclasses import dataclass, replace

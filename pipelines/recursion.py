@@ -28,6 +28,7 @@ from components.recursion.records import Chain, Generation
 from components.scorecard import Judgement, conditional_on, judge, language_claims, language_evidence, numbers
 from components.store import Store
 from components.terminal import Snapshot, StudyProgress, chain_fields, chain_name
+from pipelines.again import command_digest, told_again
 from pipelines.drawn import overlapping
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
@@ -57,7 +58,10 @@ def recursion(arguments: Sequence[str]) -> None:
         return
     store.check_room(plan.bytes)
     identity = study_identity("recursion", [work.chain.identity for work in plan.chains], settings.generations)
-    name = study_name(settings, identity)
+    name, shown = study_name(settings, identity), settings.model_dump(mode="json")
+    command = command_digest(shown)
+    if plan.complete and told_again(tracker, identity, command):
+        return
     with store.only_one(identity), remembered(store, settings), told(store, settings, name) as tell:
         study = tracking.open_study(
             tracker,
@@ -65,7 +69,8 @@ def recursion(arguments: Sequence[str]) -> None:
             family="language",
             identity=identity,
             config=config.to_yaml(settings),
-            settings=settings.model_dump(mode="json"),
+            settings=shown,
+            command=command,
         )
         with closing(study):
             _run(settings, store, plan, study, tell)

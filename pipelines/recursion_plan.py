@@ -71,6 +71,11 @@ class Plan:
         return self.costs[name][len(self.stored.get(name, ())) :]
 
     @property
+    def complete(self) -> bool:
+        """Whether the store has all of it."""
+        return not any(self.missing(name) for name in self.costs)
+
+    @property
     def bytes(self) -> int:
         """What will be added to the store."""
         return sum(cost.bytes for name in self.costs for cost in self.missing(name))
@@ -222,7 +227,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     )
     for line in [*measured_over(plan.chains), *overlap_lines(plan.overlap)]:
         say(line)
-    if not any(plan.missing(name) for name in plan.costs):
+    if plan.complete:
         say("All of it is in the store: nothing is to be computed")
         return
     trained, generated = sum(cost.trained for cost in total), sum(cost.generated for cost in total)

@@ -21,6 +21,7 @@ from components.regimes import Regime
 from components.scorecard import HeldOut, Judgement, Numbers, conditional_on, numbers
 from components.store import Store
 from components.terminal import StudyProgress, chain_fields, chain_name, say
+from pipelines.again import command_digest, told_again
 from pipelines.drawn import overlapping
 from pipelines.facts import facts_of
 from pipelines.recorder import Recorder
@@ -105,7 +106,11 @@ def run_study(
     tracker = tracking.connect(settings.tracking, settings.entry_point, PROJECT)
     identity = study_identity(settings.entry_point, [work.chain.identity for work in chains], generations)
     names = {work.chain.identity: chain_name(work.chain) for work in chains}
-    name = study_name(settings, identity)
+    name, shown = study_name(settings, identity), settings.model_dump(mode="json")
+    command = command_digest(shown)
+    stored = [list(stored_generations(work.chain, work.family, store, generations)) for work in chains]
+    if all(len(found) > generations for found in stored) and told_again(tracker, identity, command):
+        return
     with store.only_one(identity), remembered(store, settings), told(store, settings, name) as tell:
         study = tracking.open_study(
             tracker,
@@ -113,12 +118,13 @@ def run_study(
             family=family,
             identity=identity,
             config=config.to_yaml(settings),
-            settings=settings.model_dump(mode="json"),
+            settings=shown,
+            command=command,
         )
         with closing(study):
             with StudyProgress(names, expected, chain_fields(work.chain for work in chains)) as progress:
                 recorder = Recorder(study, store, progress, generations, artifacts, tell, settings.seeds[0])
-                failed = _compute(settings, store, chains, recorder, gpu, deterministic)
+                failed = _compute(settings, chains, stored, recorder, gpu, deterministic)
             if recorder.generations:
                 title = f"{TITLES.get(family, family.capitalize())}: {len(chains)} chains to generation {generations}"
                 status: tracking.Status = "FAILED" if failed else "FINISHED"
@@ -160,18 +166,17 @@ def _numbers(
 
 def _compute(
     settings: StudySettings,
-    store: Store,
     chains: Sequence[ChainWork[Any]],
+    stored: Sequence[list[Generation]],
     recorder: Recorder,
     gpu: bool,
     deterministic: bool,
 ) -> cluster.Failed | None:
     missing: dict[str, cluster.Work] = {}
-    for work in chains:
-        stored = list(stored_generations(work.chain, work.family, store, work.generations))
-        if stored:
-            recorder.watch([{"found": stored}])
-        if len(stored) <= work.generations:
+    for work, found in zip(chains, stored, strict=True):
+        if found:
+            recorder.watch([{"found": found}])
+        if len(found) <= work.generations:
             missing[work.chain.identity] = work
     if not missing:
         return None

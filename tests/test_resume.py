@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from components.families.language.deepspeed_engine import compiled_into
@@ -51,19 +52,31 @@ def test_killed_during_fit_sample_and_measure_a_study_ends_with_the_same_numbers
     assert place.numbers().equals(whole.numbers())
 
 
-def test_the_same_command_again_computes_nothing_and_needs_no_cluster(
-    undisturbed: Place, monkeypatch: pytest.MonkeyPatch
+def test_the_same_command_again_says_what_the_study_found_and_writes_nothing(
+    undisturbed: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     before = undisturbed.computed()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", undisturbed.uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setattr("components.cluster.connect", lambda _: pytest.fail("a cluster was started or joined"))
-    recursion(undisturbed.arguments(*TWO))
-    assert undisturbed.computed() == before
     client = MlflowClient(tracking_uri=undisturbed.uri)
     experiment = client.get_experiment_by_name("recursion")
-    studies = client.search_runs([experiment.experiment_id], "tags.`recursion.kind` = 'study'")
-    assert [study.info.status for study in studies] == ["FINISHED"] * 2
+
+    def studies() -> list[Run]:
+        return client.search_runs([experiment.experiment_id], "tags.`recursion.kind` = 'study'")
+
+    (study,) = studies()
+    recursion(undisturbed.arguments(*TWO))
+    assert undisturbed.computed() == before
+    assert [run.info.run_id for run in studies()] == [study.info.run_id]
+    said = capsys.readouterr().out
+    for expected in ("nothing is to be computed", "Recursion: preset smoke", "has ended before", study.info.run_id):
+        assert expected in said
+    recursion(
+        [*undisturbed.arguments(*TWO), "--tracking.models", "none"]
+    )  # shows less: a study of its own, from the store
+    assert undisturbed.computed() == before
+    assert [run.info.status for run in studies()] == ["FINISHED"] * 2
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of files that are there in a moment
 
+from components.tracking.again import earlier
 from components.tracking.connection import Reading, Tracking, TrackingUnavailable, connect, connect_to_read
 from components.tracking.curves import has_point, record_curve
 from components.tracking.generations import record
@@ -34,6 +35,7 @@ __all__ = [
     "close_study",
     "connect",
     "connect_to_read",
+    "earlier",
     "end_chain",
     "end_trial",
     "ended_trials",

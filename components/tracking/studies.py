@@ -39,6 +39,7 @@ Kind = Literal["study", "sweep", "trial", "pretraining"]
 BELOW: Mapping[Kind, str] = {"study": "chain", "sweep": "trial", "trial": "chain"}
 """What hangs under a run of each kind; nothing under a pretraining."""
 
+COMMAND = "recursion.command"
 LOCAL_SERVER = "http://127.0.0.1:5000"
 """Where `make ui` serves a database."""
 
@@ -95,18 +96,22 @@ def open_study(
     config: str,
     settings: Mapping[str, Any],
     kind: Kind = "study",
+    command: str = "",
 ) -> Study:
     """Opens the run of the study or sweep `identity` (a hash of what determines it) and adopts what was interrupted.
 
     The run that `mlflow run` made is the study's own if it is in the study's experiment. If it is in another
     (plain `mlflow run` always uses "Default", and MLflow cannot move runs), the study gets a run of its own and
     the launcher's is left with a link to it. `config` becomes config.yaml; `settings` become parameters
-    `settings.<dotted name>`, apart from those that `mlflow run` stores itself. Neither may hold secrets.
+    `settings.<dotted name>`, apart from those that `mlflow run` stores itself. Neither may hold secrets. `command`: by which
+    the same command finds the study again (`earlier`).
 
     Raises `TrackingUnavailable`; may be repeated then.
     """
     client, launcher = tracking.client, tracking.launcher
-    tags = {"recursion.kind": kind, "recursion.family": family, f"recursion.{kind}": identity}
+    tags = {"recursion.kind": kind, "recursion.family": family, f"recursion.{kind}": identity} | (
+        {COMMAND: command} if command else {}
+    )
     with reaching(tracking):
         if launcher is not None and launcher.info.experiment_id == tracking.experiment.experiment_id:
             run = launcher
@@ -209,8 +214,13 @@ def close_study(
 
 def address(study: Study) -> str:
     """The study's page: on its server, or for a database as `make ui` serves it."""
-    server = study.tracking.uri if study.tracking.uri.startswith("http") else LOCAL_SERVER
-    return f"{without_password(server).rstrip('/')}/{page_of(study.tracking.experiment.experiment_id, study.run_id)}"
+    return f"{server_of(study.tracking)}/{page_of(study.tracking.experiment.experiment_id, study.run_id)}"
+
+
+def server_of(tracking: Tracking) -> str:
+    """The tracking server; of a database, where `make ui` serves it."""
+    server = tracking.uri if tracking.uri.startswith("http") else LOCAL_SERVER
+    return without_password(server).rstrip("/")
 
 
 def runs_of_kind(tracking: Tracking, kind: str, tags: Mapping[str, str]) -> list[Run]:

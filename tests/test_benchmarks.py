@@ -98,6 +98,7 @@ def test_the_peak_of_a_process_is_its_own_and_not_that_of_the_one_that_started_i
     assert 50 < float(done.stdout) < big.nbytes / 2**20
 
 
+@pytest.mark.slow
 def test_ceilings_are_rates_of_this_machine() -> None:
     limits = measure.ceilings()
     assert set(limits) == set(CEILINGS)

@@ -1,5 +1,6 @@
 """Shares that are lost or gained, by seed, each with the error of its own counts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def lost_of_truth(
     than one of them.
     """
     at = study.last(condition) if generation is None else generation
-    values = 1 - study.at(condition, metric, at) / truth
+    values = 1 - study.at(condition, metric, at) / (truth or math.nan)  # of nothing no share is lost
     return Share(values, of_chains(study, condition, values), values * 0, [(condition, metric, at)])
 
 

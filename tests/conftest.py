@@ -31,16 +31,19 @@ hypothesis.settings.load_profile("suite")
 LONGEST_FIRST = (
     "test_sweep.py",
     "test_recursion.py",
-    "test_trials.py",
-    "test_sweep_families.py",
     "test_resume.py",
+    "test_small_families.py",
+    "test_trials.py",
     "test_tracking.py",
+    "test_sweep_families.py",
+    "test_deterministic.py",
+    "test_every_setting.py",
     "test_secrets.py",
-    "test_bucket.py",
-    "test_beam_search.py",
-    "test_training.py",
+    "test_docs.py",
     "test_two_workers.py",
-    "test_bad_input.py",
+    "test_report_in_browser.py",
+    "test_figures.py",
+    "test_mixture.py",
 )
 
 

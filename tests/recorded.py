@@ -138,7 +138,10 @@ def check_once(uri: str, experiment: str, chains: int, generations: int) -> None
             steps = [point.step for point in client.get_metric_history(run.info.run_id, key)]
             assert len(steps) == len(set(steps)), (run.info.run_name, key)
             if run in found["chain"] and not key.startswith(OF_GENERATION_0):
-                assert sorted(steps) == list(range(generations)), key
+                every = set(
+                    range(generations)
+                )  # a measure of text that says nothing in one generation has no point there
+                assert set(steps) <= every if key.startswith("synthetic/") else set(steps) == every, key
     models = client.search_logged_models([number], max_results=500)
     assert [str(model.status) for model in models] == [str(LoggedModelStatus.READY)] * len(places)
     for run in found["chain"]:

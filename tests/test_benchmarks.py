@@ -109,6 +109,7 @@ def test_processor_seconds_of_a_study_are_told_apart_from_those_of_the_processes
     assert peak > 2**20
 
 
+@pytest.mark.slow
 def test_ceilings_are_rates_of_this_machine() -> None:
     limits = measure.ceilings()
     assert set(limits) == set(CEILINGS)

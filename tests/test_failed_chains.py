@@ -124,6 +124,23 @@ def test_a_seed_without_a_number_is_named_with_the_reason():
     assert rises["missing"] == f"seed 1 has no number: test/perplexity is missing in generation {LAST}"
 
 
+def test_of_a_reference_that_is_nothing_no_share_is_lost_and_no_verdict_made():
+    """Held-out text without rare words, and samples with some: that is no loss of minus infinity, in either seed."""
+    rows = [
+        ("none", seed, at, f"{of}/{measure}{error}", value)
+        for seed in range(2)
+        for at in range(LAST + 1)
+        for of, rare in (("synthetic", 0.01), ("heldout", 0.0))
+        for measure, error, value in (
+            ("rare_token_mass", "", rare), ("rare_token_mass", "_error", rare / 10), ("entropy_1", "", 5.0), ("entropy_1", "_error", 0.1),
+        )
+    ]  # fmt: skip
+    card = card_of(study_of(pd.concat([language({}), tidy(rows)])))
+    tail = card.loc["The tail goes before the bulk"]
+    assert tail["verdict"].startswith("cannot be asked")
+    assert "seed 0 has no number: heldout/rare_token_mass is 0 in generation 1" in tail["missing"]
+
+
 def test_a_seed_whose_perplexity_has_no_bound_keeps_the_others_from_a_firm_no():
     """Four seeds fall by 0.03 nats per generation; the fifth ends with a loss whose exponential is too large."""
     metrics = language({}, rise=-0.03, seeds=5)

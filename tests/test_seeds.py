@@ -339,6 +339,7 @@ def test_all_images_are_one_training_set_for_all_seeds(store: Store):
 # a real study
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_study_with_a_base_per_seed_makes_each_and_logs_its_perplexity(prepared: Place, tmp_path: Path):
     place = prepared.copy_to(tmp_path / "place")

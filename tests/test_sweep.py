@@ -207,6 +207,7 @@ def test_more_trials_later_run_only_those_that_are_new(place, client):
     assert len(table(client, newest)) == TRIALS + 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_an_answer_and_the_others_go_on(place, client):
     """At a learning rate of 10 a model is worse than the one it started from: its group serves the next trial."""
     rates = (

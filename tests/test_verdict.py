@@ -1,6 +1,7 @@
 """Verdicts over seeds: against scipy, against simulation of what they promise, and against the rivals they were chosen over."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from components.measures.errors import serial_error
 from components.scorecard.verdict import (
     LEVEL,
     SHARED_DEGREES,
+    Estimate,
     Open,
     Verdict,
     above_zero,
@@ -294,3 +296,26 @@ def test_a_small_test_split_is_wrong_no_more_often_than_stated(blocks: int):
         found = above_zero(losses.mean() + random.normal(0, 0.01, 3), 0.01, (), serial_error(losses), blocks - 1)
         wrong += found.holds < LEVEL
     assert wrong / 400 < LEVEL + 3 * math.sqrt(LEVEL / 400)
+
+
+ANY = st.one_of(st.floats(-3, 3), st.sampled_from([math.inf, -math.inf, 0.0]))
+ERROR = st.one_of(st.floats(0, 2), st.sampled_from([math.inf, math.nan, 0.0]))
+
+
+@given(
+    differences=st.lists(ANY, min_size=1, max_size=6),
+    noise=st.lists(ERROR, max_size=3),
+    shared=ERROR,
+    degrees=st.integers(1, 100),
+    test=st.sampled_from([above_zero, equals_zero]),
+)
+def test_whatever_a_study_measured_there_is_a_verdict_and_never_a_crash(
+    differences: list[float], noise: list[float], shared: float, degrees: int, test: Callable[..., Estimate]
+):
+    found = test(differences, 0.01, noise, shared, degrees)
+    for p in (found.holds, found.fails):
+        assert math.isnan(p) == (len(differences) < 2) or 0 <= p <= 1
+    if not math.isfinite(shared) and len(differences) > 1 and any(map(math.isfinite, differences)):
+        assert verdicts([found]) == [Verdict.UNKNOWN]
+    needed, why = seeds_needed(found, claims=3)
+    assert needed is None or (needed >= 2 and why is Open.FEW_SEEDS)

@@ -118,7 +118,7 @@ def above_zero(
         differences: one per seed; infinite where a number has no bound.
         smallest: the smallest difference worth speaking of.
         noise: the standard error that each difference has from its own finite counts; none where not known.
-        shared: the standard error that all differences have in common; nan where it cannot be known.
+        shared: the standard error that all differences have in common; nan or infinite where it cannot be known.
         degrees: the degrees of freedom that `shared` is known with.
     """
     if not np.isfinite(differences).all():
@@ -221,7 +221,7 @@ class _Student:
         """
         if self.seeds < 2:
             return math.nan
-        if math.isnan(self.shared) or (not self.deviation and not self.shared):
+        if not math.isfinite(self.shared) or math.isinf(self.deviation) or not (self.deviation or self.shared):
             return 1.0
         if not self.shared:
             return float(stdtr(self.seeds - 1, -distance / self.deviation * math.sqrt(self.seeds)))
@@ -285,7 +285,7 @@ def seeds_needed(found: Estimate, claims: int) -> tuple[int | None, Open]:
         return None, Open.ONE_SEED
     if not math.isfinite(found.mean):
         return None, Open.INFINITE
-    if math.isnan(found.shared):
+    if not math.isfinite(found.shared):
         return None, Open.TEST_SPLIT
     if found.deviation == 0 and found.shared == 0:
         return None, Open.TIE

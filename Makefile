@@ -22,7 +22,7 @@ peers: .venv/made  ## the other engines that `make bench` then measures too: CTr
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
-	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
 
 docs: .venv/made  ## the documentation as a site: site/index.html
 	$(BIN)/python -m pip install --quiet --requirement docs/requirements.txt

@@ -29,8 +29,8 @@ docs: .venv/made  ## the documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 	@echo "file://$(CURDIR)/site/index.html"
 
-test: .venv/made  ## every quick test; three at a time, since studies wait half of their time for Ray and MLflow
-	pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
+test: .venv/made  ## every quick test, on two cores
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
 
 test-slow: .venv/made  ## whole studies that take minutes
 	pytest -m slow

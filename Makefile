@@ -22,15 +22,15 @@ peers: .venv/made  ## the other engines that `make bench` then measures too: CTr
 
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
-	MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts
 
 docs: .venv/made  ## the documentation as a site: site/index.html
 	$(BIN)/python -m pip install --quiet --requirement docs/requirements.txt
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 	@echo "file://$(CURDIR)/site/index.html"
 
-test: .venv/made  ## every quick test; three at a time, since studies wait half of their time for Ray and MLflow
-	pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
+test: .venv/made  ## every quick test, on two cores
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults and not slow"
 
 test-slow: .venv/made  ## whole studies that take minutes
 	pytest -m slow

@@ -129,7 +129,7 @@ def follow(page: str, copy: Path, quick: bool) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="the changes of a how-to are applied with patch")
-@pytest.mark.parametrize("page", ["add-a-regime", "add-a-family"])
+@pytest.mark.parametrize("page", ["add-a-regime", pytest.param("add-a-family", marks=pytest.mark.slow)])
 def test_a_how_to_that_changes_the_code_fits_the_code_and_its_tests_pass(page: str, tmp_path: Path):
     assert follow(page, copy_of_the_project(tmp_path), quick=True)
 

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from components.cluster import session
 
 
@@ -49,6 +51,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.faults
 def test_a_study_that_is_told_to_stop_while_ray_starts_is_interrupted_and_leaves_nothing():
     script = [sys.executable, "-c", STOPPED_WHILE_RAY_STARTS]
     ended = subprocess.run(script, capture_output=True, text=True, timeout=120)

@@ -84,6 +84,7 @@ def test_gaussians_are_swept_and_the_hopeless_are_pruned_and_stay_in_the_store(p
     assert lengths == sorted(int(generation) + 1 for generation in trials["generation"] for _ in range(2))
 
 
+@pytest.mark.slow
 def test_the_curve_of_gaussians_over_the_sample_size_is_the_theorys(place: Place):
     """E[W2^2] grows by a factor of sum(1/M_i) / (1/M_0): the same for every size, so collapse is log of n + 1."""
     arguments = [*GAUSSIAN, "--pruning", "None", "--chains", "4000", "--trials", "3", "--sampler", "random"]
@@ -95,6 +96,7 @@ def test_the_curve_of_gaussians_over_the_sample_size_is_the_theorys(place: Place
     assert trials["collapse"].to_numpy() == pytest.approx(expected, abs=0.15)
 
 
+@pytest.mark.slow
 def test_two_objectives_have_a_front_and_a_regime_decides_whether_a_fraction_is_asked_for(place: Place):
     search = ("--search.regime", "choice(replace,accumulate)", "--search.real_fraction", "uniform(0,1)")
     arguments = [
@@ -147,6 +149,7 @@ def test_what_mlflow_did_not_come_to_hear_of_ended_trials_is_written_by_the_next
         assert again[f"trial {row.trial} trial "][3]["collapse"][-1] == (row.generation, row.collapse)
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_growing_gaussian_is_the_real_rows_it_was_trained_on(place: Place):
     """Accumulating: the pool holds the real rows once, however it grows; growth 0 and 1 cost the same."""
     growth = ("--search.growth", "choice(0,1)", "--search.sample_size", "None", "--condition.regime", "accumulate")

@@ -609,7 +609,7 @@ def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingWir
     wire.listener.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_server_that_is_away_for_a_while_costs_no_result(
     project: Path,
     chain: Chain,
@@ -653,7 +653,7 @@ def test_a_server_that_is_away_for_a_while_costs_no_result(
     assert everything(study.tracking) == everything(whole.tracking)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_recorder_writes_every_generation_once_and_in_order_to_a_server_that_comes_and_goes(
     project: Path,
     chain: Chain,

@@ -108,6 +108,7 @@ def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     assert list((tmp_path / "ray").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_group_whose_machine_never_comes_holds_nothing_up(
     joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -250,7 +250,6 @@ def test_a_machine_that_loses_power_and_comes_back_costs_no_result(two: Cluster,
 
 def growing(address: str) -> dict[str, Any]:
     """An autoscaler's configuration: up to two machines of a CPU each, which Ray's own test provider brings."""
-    provider = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
     commands = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
     return {
         "cluster_name": "grows",
@@ -258,7 +257,7 @@ def growing(address: str) -> dict[str, Any]:
         "idle_timeout_minutes": 5,
         "provider": {
             "type": "external",
-            "module": provider,
+            "module": "tests.growing.Provider",
             "gcs_address": address,
             "head_node_id": FAKE_HEAD_NODE_ID,
             "launch_multiple": True,
@@ -296,6 +295,7 @@ def test_a_cluster_scaled_to_zero_grows_when_a_study_asks_for_chains(prepared: P
             "--num-cpus=0",
             f"--autoscaling-config={tmp_path / 'autoscaler.json'}",
             RAY_FAKE_CLUSTER="1",
+            PYTHONPATH=str(PROJECT),
             AUTOSCALER_UPDATE_INTERVAL_S="1",
             RAY_enable_autoscaler_v2="1",
             RAY_CLOUD_INSTANCE_ID=FAKE_HEAD_NODE_ID,

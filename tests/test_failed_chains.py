@@ -126,15 +126,19 @@ def test_a_seed_without_a_number_is_named_with_the_reason():
 
 def test_of_a_reference_that_is_nothing_no_share_is_lost_and_no_verdict_made():
     """Held-out text without rare words, and samples with some: that is no loss of minus infinity, in either seed."""
+    values = {
+        "rare_token_mass": {"synthetic": 0.01, "heldout": 0.0},
+        "rare_token_mass_error": {"synthetic": 0.001, "heldout": 0.0},
+        "entropy_1": {"synthetic": 5.0, "heldout": 5.0},
+        "entropy_1_error": {"synthetic": 0.1, "heldout": 0.1},
+    }
     rows = [
-        ("none", seed, at, f"{of}/{measure}{error}", value)
+        ("none", seed, at, f"{text}/{measure}", value)
         for seed in range(2)
         for at in range(LAST + 1)
-        for of, rare in (("synthetic", 0.01), ("heldout", 0.0))
-        for measure, error, value in (
-            ("rare_token_mass", "", rare), ("rare_token_mass", "_error", rare / 10), ("entropy_1", "", 5.0), ("entropy_1", "_error", 0.1),
-        )
-    ]  # fmt: skip
+        for measure, of in values.items()
+        for text, value in of.items()
+    ]
     card = card_of(study_of(pd.concat([language({}), tidy(rows)])))
     tail = card.loc["The tail goes before the bulk"]
     assert tail["verdict"].startswith("cannot be asked")

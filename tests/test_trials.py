@@ -78,7 +78,7 @@ def reports_of(search: Search, trial: str) -> list[int]:
 def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    # Less than the trials take: the patience with groups that should end counts from the end of the last trial.
+    # Shorter than the trials: the pool must count the groups' time to end from the end of the last trial.
     monkeypatch.setattr(cluster.groups, "SECONDS_TO_END", 15)
     names = ["good-0", "hopeless-1", "good-2", "hopeless-3", "guard-4", "killed-5", "good-6"]
     breaks = {"guard-4": "guard", "killed-5": "killed once"}

@@ -40,7 +40,7 @@ def lost_since_first(study: Numbers, condition: str, metric: str, generation: Ge
     """What each seed's last generation (or another) lacks of what generation 0 has of a metric."""
     at = study.last(condition) if generation is None else generation
     now, first = (study.at(condition, metric, one) for one in (at, 0))
-    first = first.where(first != 0)  # of nothing no share is lost
+    first = first.where(first != 0)  # no share of zero can be lost: the seed has no number
     noise = together(*of_ratio(now, study.error(condition, metric, at), first, study.error(condition, metric, 0)))
     return Share(1 - now / first, noise, noise * 0, [(condition, metric, at), (condition, metric, 0)])
 
@@ -54,7 +54,9 @@ def lost_of_truth(
     than one of them.
     """
     at = study.last(condition) if generation is None else generation
-    values = 1 - study.at(condition, metric, at) / (truth or math.nan)  # of nothing no share is lost
+    values = 1 - study.at(condition, metric, at) / (
+        truth or math.nan
+    )  # no share of zero can be lost: the seed has no number
     return Share(values, of_chains(study, condition, values), values * 0, [(condition, metric, at)])
 
 
@@ -69,7 +71,7 @@ def lost_of_real(study: Numbers, condition: str, measure: str, generation: Gener
     at = study.last(condition) if generation is None else generation
     written, held_out = f"synthetic/{measure}", f"heldout/{measure}"
     now, real = (study.at(condition, metric, at) for metric in (written, held_out))
-    real = real.where(real != 0)  # of nothing no share is lost
+    real = real.where(real != 0)  # no share of zero can be lost: the seed has no number
     of_real = study.error(condition, held_out, at)
     error = study.error(condition, written, at)
     error = error.where((error > 0) | (now != 0), of_none(real, of_real))

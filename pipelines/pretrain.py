@@ -126,7 +126,8 @@ def _print_plan(settings: PretrainSettings, work: Pretraining, workers: int) -> 
     blocks = len(pretraining.load(work.data).train)
     tokens = settings.epochs * blocks * settings.block_size
     flops = 3 * architecture.flops_per_token(work.size) * tokens
-    rates = measure_rates(work.size, settings.block_size, 1, -(-settings.batch_size // workers), "fp32", "fp32")
+    batch = -(-settings.batch_size // workers)
+    rates = measure_rates(work.size, settings.block_size, 1, batch, "fp32", "fp32", workers - 1)
     left = 1 - len(work.stored()) / work.parts
     seconds = tokens / rates.fit / workers
     parameters = architecture.parameter_count(work.size) / 1e6

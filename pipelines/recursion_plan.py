@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from joblib import cpu_count
 
 from components import cluster, corpus
 from components.config.settings import RecursionSettings
@@ -82,10 +83,10 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Wall time of what is missing, on this machine."""
+        """Wall time of what is missing, on this machine, with the workers' start."""
         work = {name: sum(sum(cost.seconds.values()) for cost in self.missing(name)) for name in self.costs}
         pretraining = sum(work.pop(base.title) for base in self.bases_to_make)  # one after the other
-        return pretraining + sum(work.values()) / self.side_by_side
+        return cluster.seconds_to_start() + pretraining + sum(work.values()) / self.side_by_side
 
 
 def make_plan(
@@ -174,6 +175,7 @@ def costs(
             -(-settings.train.batch_size // workers),
             _measured_in(first.recipe.precision, first.arithmetic),
             _measured_in(first.decoding.precision, first.arithmetic),
+            min(len(chains) * workers, cpu_count()) - 1,
         )
     found = {}
     for base in bases:
@@ -239,7 +241,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
     say(
         (f"{there} generations are in the store; the rest: " if there else "")
         + f"{plan.bytes / 1e6:,.0f} MB in the store, {duration(plan.seconds)} on this machine "
-        "(measured just now, workers' start apart)"
+        "(measured just now)"
     )
     say(f"{plan.side_by_side} chains side by side: {plan.bound}")
     rows = [

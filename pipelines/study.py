@@ -32,6 +32,7 @@ NOT_THE_STUDY = {"store", "cluster", "tracking", "dry_run"}
 def run_command(command: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
     """Run an entry point and end the process: 0, or 2 with one line for each fault of the input, 1 for failed chains."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what `mlflow run` sends on Ctrl-C
+    cluster.libraries_loaded()
     gc.freeze()  # what was imported stays: a tenth of a study's own processor time went into looking through it again
     try:
         logs.begin()

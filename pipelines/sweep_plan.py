@@ -129,7 +129,7 @@ def expected_cost(
     base = [cost for name, found in costs.items() if name not in identities for cost in found]
     share = left / len(drawn)
     side_by_side = min(left, runs.side_by_side(chains, capacity, chosen.study.cluster.concurrent_chains))
-    seconds = share * sum(sum(cost.seconds.values()) for cost in trials) / side_by_side
+    seconds = cluster.seconds_to_start() + share * sum(sum(cost.seconds.values()) for cost in trials) / side_by_side
     return Cost(
         seconds + sum(sum(cost.seconds.values()) for cost in base),
         round(share * sum(cost.bytes for cost in trials)) + sum(cost.bytes for cost in base),
@@ -149,8 +149,8 @@ def print_plan(chosen: Sweep, most: int, begun: int, left: int, cost: Cost | Non
         say(note)
     if cost:
         say(
-            f"{left} trials to run: at most about {duration(cost.seconds)} on this machine (measured just now, workers' "
-            f"start apart) and {cost.bytes / 1e6:,.0f} MB in the store; less where some are stopped early"
+            f"{left} trials to run: at most about {duration(cost.seconds)} on this machine (measured just "
+            f"now) and {cost.bytes / 1e6:,.0f} MB in the store; less where some are stopped early"
         )
     rows = [(f"search.{field}", str(text)) for field, text in settings.search.items()]
     rows += [(f"condition.{field}", str(value)) for field, value in chosen.given.items()]

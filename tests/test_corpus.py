@@ -199,16 +199,15 @@ def test_without_a_path_the_text_is_a_pinned_packages_documentation_split_8_1_1(
     assert len(set(lines)) == len(lines)  # no split holds what another one does
 
 
-def test_the_laptop_presets_corpus_gives_each_seed_512_blocks_and_the_rest_to_the_base(tmp_path: Path) -> None:
+def test_the_laptop_presets_corpus_gives_each_seed_blocks_of_its_own(tmp_path: Path) -> None:
     laptop = config.load(RecursionSettings, ["--preset", "laptop"])
-    metrics = corpus.prepare(laptop.corpus, str(laptop.tokenizer), tmp_path)
-    loaded = corpus.load(tmp_path)
-    assert loaded.train.shape == (512, 64)
-    assert len(loaded.pool) >= 2 * 512  # the preset's two seeds have no block in common
-    assert len(loaded.pretrain) == metrics["blocks/pretrain"] > 8_000
+    corpus.prepare(laptop.corpus, str(laptop.model.name), tmp_path)
+    loaded, own = corpus.load(tmp_path), laptop.corpus.train_blocks
+    assert own
+    assert loaded.train.shape == (own, 64)
+    assert len(loaded.pool) >= len(laptop.seeds) * own  # no two of the preset's seeds have a block in common
     assert min(len(loaded.validation), len(loaded.test)) >= 128
-    assert loaded.vocabulary_size == 2048
-    assert max(array.max() for array in (loaded.pretrain, loaded.train, loaded.test)) < 2048
+    assert max(array.max() for array in (loaded.pretrain, loaded.train, loaded.test)) < loaded.vocabulary_size
 
 
 def test_a_study_of_shared_blocks_gets_them_evenly_spread_and_the_base_the_rest(tmp_path: Path) -> None:

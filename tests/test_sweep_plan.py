@@ -8,6 +8,7 @@ import pytest
 from components.config import sweep as sweeps
 from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
+from components.cluster import seconds_to_start
 from components.families.language.cost import measure_rates
 from components.families.precision import Computing
 from components.store import Store
@@ -55,7 +56,7 @@ def test_a_grids_trials_cost_what_a_study_of_the_same_conditions_costs(store):
     assert expected.bytes == chains + sum(one.bytes for one in plan.costs.get(BASE, ()))
     pretraining = sum(sum(one.seconds.values()) for one in plan.costs.get(BASE, ()))
     side_by_side = min(plan.side_by_side, 2)
-    assert expected.seconds == pytest.approx(seconds / side_by_side + pretraining)
+    assert expected.seconds == pytest.approx(seconds_to_start() + seconds / side_by_side + pretraining)
 
 
 def test_every_trial_left_costs_the_same_beside_the_base_model_and_nothing_left_costs_nothing(store):

@@ -18,6 +18,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 from components.cluster.capacity import Capacity, Machine, this_machine
 from components.cluster.groups import Crew, Failed, Work, run_groups
 from components.cluster.session import Lost, check, connect
+from components.cluster.starting import libraries_loaded, seconds_to_start
 from components.cluster.tasks import run_tasks
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "Work",
     "check",
     "connect",
+    "libraries_loaded",
     "run_groups",
     "run_tasks",
+    "seconds_to_start",
     "this_machine",
 ]

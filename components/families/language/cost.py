@@ -1,6 +1,9 @@
 """What a study will cost, before it is started: tokens, FLOPs by formula, bytes, and seconds from a short measurement."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -32,6 +35,7 @@ def measure_rates(
     batch_size: int,
     fitted_in: Precision,
     sampled_in: Precision,
+    others: int = 0,
 ) -> Rates:
     """About a second of the real work on one thread of this machine, with random weights of the study's size.
 
@@ -39,10 +43,10 @@ def measure_rates(
         batch_size: blocks that a worker trains on in one step.
         fitted_in: precision of fine-tuning, `fp32` or `bf16`.
         sampled_in: precision of beam search.
+        others: workers that will run beside this one on this machine. So many threads compute meanwhile, since a
+            processor whose neighbours are busy is slower.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with _one_thread_of(others):
         model = architecture.create(size, seed=0)
         writer = deepcopy(model).to(torch.bfloat16 if sampled_in == "bf16" else torch.float32)
         blocks = np.random.default_rng(0).integers(4, size.vocabulary_size, (4, block_size), dtype=np.int32)
@@ -63,12 +67,34 @@ def measure_rates(
             return rows.size
 
         return Rates(*(_rate(work, blocks) for work in (fit, sample, measure)))
+
+
+@contextmanager
+def _one_thread_of(others: int) -> Iterator[None]:
+    """One thread for what is done within, beside so many that multiply matrices."""
+    threads, done = torch.get_num_threads(), threading.Event()
+
+    def multiply() -> None:
+        matrix = torch.ones(512, 512)
+        while not done.is_set():
+            torch.mm(matrix, matrix)
+
+    torch.set_num_threads(1)
+    busy = [threading.Thread(target=multiply, daemon=True) for _ in range(others)]
+    try:
+        for thread in busy:
+            thread.start()
+        yield
     finally:
+        done.set()
+        for thread in busy:
+            thread.join()
         torch.set_num_threads(threads)
 
 
 def _rate(work, blocks: np.ndarray) -> float:  # type: ignore[no-untyped-def]
     """Tokens a second; the blocks are doubled until the work takes long enough to be measured."""
+    work(blocks)  # the first time kernels are loaded, and perhaps built
     while True:
         started = time.perf_counter()
         tokens = work(blocks)

@@ -5,10 +5,10 @@ from functools import cache
 
 import pytest
 
+from components.cluster import seconds_to_start
 from components.config import sweep as sweeps
 from components.config.settings import RecursionSettings
 from components.families.language.base import BASE
-from components.cluster import seconds_to_start
 from components.families.language.cost import measure_rates
 from components.families.precision import Computing
 from components.store import Store

@@ -67,6 +67,7 @@ def test_every_command_makes_a_plan(
         (place.store / folder).mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "components").symlink_to(PROJECT / "components")
     (tmp_path / "my-text.txt").write_text((PROJECT / "docs" / "paper.md").read_text("utf-8") * 3, encoding="utf-8")
     given = dict(zip(arguments[::2], arguments[1::2], strict=True)) | {"--store.path": str(place.store)}
     if entry_point != "status":

@@ -26,6 +26,7 @@ from components.measures.diversity import (
     compression_ratio,
     distinct_n,
     distinct_n_per_sequence,
+    distinct_texts,
     ngram_entropy,
     repetition_4,
     self_bleu,
@@ -170,6 +171,7 @@ def measures(blocks: np.ndarray, texts: list[str], real: np.ndarray, separator: 
     estimates = {f"entropy_{n}": ngram_entropy(blocks, n) for n in (1, 2)}
     estimates["rare_token_mass"] = rare_token_mass(blocks, known)
     return {
+        "distinct_texts": distinct_texts(blocks),
         **{f"distinct_{n}": distinct_n(blocks, n) for n in (1, 2, 3)},
         **{f"distinct_{n}_per_sequence": distinct_n_per_sequence(blocks, n) for n in (1, 2, 3)},
         **{name: estimate.value for name, estimate in estimates.items()},

@@ -20,7 +20,10 @@ from components.families.precision import HERE, settle
 from components.store import Store
 from tests.studies import PROJECT, SECONDS
 
-READ_BY_THE_STUDY_ALONE = {".yaml": "presets", ".j2": "pages", ".js": "pages", ".css": "pages"}
+READ_BY_THE_STUDY_ALONE = {
+    ".yaml": "presets", ".j2": "pages", ".js": "pages", ".css": "pages",
+    **dict.fromkeys((".md", ".json", ".png", ".parquet", ".safetensors"), "the base model: workers have it from the store"),
+}  # fmt: skip
 """Files of the rooms that no worker runs, compiles or reads, by suffix."""
 
 

@@ -189,7 +189,7 @@ def close_study(
                 shutil.copy(file, folder)
             client.log_artifacts(study.run_id, folder)
         # A fixed time makes a repeated point the same point, which MLflow keeps once.
-        points = [Metric(key, value, study.start_time, 0) for key, value in (summary or {}).items()]
+        points = [Metric(allowed(key), value, study.start_time, 0) for key, value in (summary or {}).items()]
         points += [
             Metric(key, value, study.start_time, step) for key, of in (curves or {}).items() for step, value in of
         ]
@@ -210,6 +210,11 @@ def close_study(
         launcher = study.tracking.launcher
         if launcher is not None and launcher.info.run_id != study.run_id:
             client.set_terminated(launcher.info.run_id, status)
+
+
+def allowed(metric: str) -> str:
+    """The name of a metric as MLflow's server takes it: a condition's name may hold other characters, such as `%`."""
+    return re.sub(r"[^\w\-. :/]", "_", metric.replace("%", "percent"))
 
 
 def address(study: Study) -> str:

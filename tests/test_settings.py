@@ -157,8 +157,9 @@ def test_a_fault_is_named_in_one_line_with_field_value_and_remedy(fault):
 def test_settings_that_nothing_goes_by_have_a_line_each():
     with pytest.raises(BadInput) as caught:
         load(
+            "--train", "{epochs: 3, learning_rate: 0.1}",
             "--conditions", "{no-real-data: {epochs: 2, judge: own}, keep-10-percent: {real_fraction: 0.1, epochs: 3}}",
-            "--train", "{epochs: 3, learning_rate: 0.1}", "--store.cache=/x",
+            "--store.cache=/x",
         )  # fmt: skip
     assert [line.split(" = ")[0] for line in str(caught.value).splitlines()] == [
         "train.epochs",

@@ -20,6 +20,7 @@ bench: .venv/made  ## every speed against its peers, an hour and a half (SECTION
 peers: .venv/made  ## the other engines that `make bench` then measures too: CTranslate2, OpenVINO GenAI
 	$(BIN)/python -m pip install --quiet $$(python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['peers'])")
 
+# MLflow's job processes serve judges of language-model applications: not used here.
 ui: .venv/made  ## browse the runs, figures, lineage and models
 	@echo "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_BACKEND_STORE_URI=$${MLFLOW_TRACKING_URI:-$(STORE)} mlflow server --host 127.0.0.1 --port 5000 --workers 1 --artifacts-destination $(CURDIR)/mlartifacts

@@ -6,7 +6,10 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeP
 
 
 class Provider(FakeMultiNodeProvider):
-    """Ray's provider passes a declared memory as a custom resource, which a node refuses. Here the node detects its own."""
+    """Ray's provider passes a declared memory on as a custom resource, which a node refuses.
+
+    This one leaves it out, so that each node detects its own.
+    """
 
     def _create_node_with_resources_and_labels(
         self, node_config: Any, tags: Any, count: int, resources: dict[str, float], labels: Any

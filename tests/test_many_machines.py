@@ -23,7 +23,7 @@ from tests.studies import PROJECT, SECONDS, Place
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(4 * SECONDS)]
 
-MEMORY = 8 * 2**30
+MEMORY = 8 * 2**30  # bytes
 TWO_WORKERS = ("--generations", "1", "--train.workers", "2", "--train.precision", "fp32")
 TWO_CHAINS = ("--generations", "1", "--seeds", "2", "--base.epochs", "0", "--train.precision", "fp32")
 
@@ -264,7 +264,7 @@ def growing(address: str) -> dict[str, Any]:
         },
         "available_node_types": {
             "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-            # With their memory, as KubeRay and `ray up` declare it: workers ask for theirs.
+            # With its memory, as KubeRay and `ray up` on AWS declare it: a worker asks for memory.
             "machine": {
                 "resources": {"CPU": 1, "memory": MEMORY},
                 "node_config": {},

@@ -39,7 +39,7 @@ def lost_since_first(study: Numbers, condition: str, metric: str, generation: Ge
     """What each seed's last generation (or another) lacks of what generation 0 has of a metric."""
     at = study.last(condition) if generation is None else generation
     now, first = (study.at(condition, metric, one) for one in (at, 0))
-    first = _something(first)
+    first = _nonzero(first)
     noise = together(*of_ratio(now, study.error(condition, metric, at), first, study.error(condition, metric, 0)))
     return Share(1 - now / first, noise, noise * 0, [(condition, metric, at), (condition, metric, 0)])
 
@@ -54,7 +54,7 @@ def lost_of_truth(
     """
     at = study.last(condition) if generation is None else generation
     now = study.at(condition, metric, at)
-    values = 1 - now / _something(pd.Series(truth, now.index))
+    values = 1 - now / _nonzero(pd.Series(truth, now.index))
     return Share(values, of_chains(study, condition, values), values * 0, [(condition, metric, at)])
 
 
@@ -69,7 +69,7 @@ def lost_of_real(study: Numbers, condition: str, measure: str, generation: Gener
     at = study.last(condition) if generation is None else generation
     written, held_out = f"synthetic/{measure}", f"heldout/{measure}"
     now, real = (study.at(condition, metric, at) for metric in (written, held_out))
-    real = _something(real)
+    real = _nonzero(real)
     of_real = study.error(condition, held_out, at)
     error = study.error(condition, written, at)
     error = error.where((error > 0) | (now != 0), of_none(real, of_real))
@@ -91,6 +91,6 @@ def beyond_real(study: Numbers, condition: str, measure: str, real: float) -> Sh
     return Share(values, noise, common, sources)
 
 
-def _something(reference: pd.Series) -> pd.Series:
-    """The reference, where it is not 0: no share of nothing can be lost, so such a seed has no number."""
+def _nonzero(reference: pd.Series) -> pd.Series:
+    """The reference by seed, nan where it is 0: no share of nothing can be lost, so that seed has no number."""
     return reference.where(reference != 0)

@@ -216,8 +216,8 @@ def _recording(arguments: list[str], folder: str) -> dict[str, float]:
     from components.config.settings import RecursionSettings
     from components.recursion.loop import stored_generations
     from components.store import Store
-    from pipelines.recursion import samples_page
     from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
+    from pipelines.recursion_run import samples_page
     from pipelines.study import PROJECT, ask_workers
 
     settings = config.load(RecursionSettings, arguments)

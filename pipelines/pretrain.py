@@ -28,7 +28,7 @@ from components.families.language.perplexity import perplexity, token_losses
 from components.families.language.pretraining import KIND, Pretraining, Schedule
 from components.families.precision import agreed
 from components.figures import loss as figure
-from components.figures import write_figures
+from components.figures.files import write_figures
 from components.recursion.phase import phase
 from components.report.machine import machine
 from components.report.model_card import Card

@@ -22,9 +22,9 @@ from components.store import Store
 from components.sweep import space
 from pipelines import discrete, gaussian, mixture, small_families, vae
 from pipelines.drawn import drawn_blocks
-from pipelines.recursion import samples_page
 from pipelines.recursion_chains import check_settings, make_chains, prepare_corpus
 from pipelines.recursion_plan import costs, needed, overlap_lines
+from pipelines.recursion_run import samples_page
 
 Artifacts = Callable[[Generation, Any], Mapping[str, Path | str]]
 """A generation's own files and texts for MLflow, by name; also called with its family."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from components import config
 from components.config.settings import RecursionSettings
-from components.figures import CAPTIONS, save_all
+from components.figures.language import CAPTIONS, save_all
 from components.figures.samples import Sample
 from components.figures.table import closing_table, readable
 from components.recursion.records import StudyRun

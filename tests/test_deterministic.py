@@ -64,7 +64,9 @@ def asked(where: str, deterministic: bool, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("where", ["groups", "tasks", "trials"])
+@pytest.mark.parametrize(
+    "where", [pytest.param("groups", marks=pytest.mark.slow), "tasks", pytest.param("trials", marks=pytest.mark.slow)]
+)
 def test_a_worker_has_the_flags_that_its_study_asks_for(where: str, tmp_path: Path):
     """First without: a process may serve one task after the other."""
     with cluster.connect(ClusterSettings()):

@@ -17,24 +17,23 @@ from components import corpus
 from components.config.settings import CorpusSettings
 from components.families.mixture.mixture import Mixture
 from components.figures import (
-    CAPTIONS,
     diversity,
     figure10_test_perplexity,
     figure11_perplexity_histograms,
     figure15_perplexity_3d,
     mixture,
-    save_all,
     style,
     vae,
 )
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.language import CAPTIONS, save_all
 from components.figures.samples import samples_markdown
 from components.recursion.loop import make_chain, run_chain
 from components.regimes import Regime
 from components.report import Contents, write_page
 from components.store import Store
 from components.tracking.studies import as_text
-from pipelines.recursion import samples_page
+from pipelines.recursion_run import samples_page
 from tests.families import BLOCKS, LENGTH, language
 from tests.pages import hostile_study
 from tests.test_figures import study

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from components.figures import conditions as figure
-from components.figures import diversity, style
+from components.figures import diversity, notation
 from components.figures import figure10_test_perplexity as figure10
 from components.figures.table import by_generation, closing_table, verdicts_table
 from components.measures.risk import RISKS
@@ -312,7 +312,7 @@ def test_the_title_of_a_panel_of_figure_10_is_of_the_seeds_that_reached_the_last
     shifted = metrics.assign(value=metrics["value"].where(metrics["seed"] == 0, metrics["value"] * 10))
     picture, page = figure10.draw(shifted)
     ends = shifted[(shifted["condition"] == "none") & (shifted["seed"] == 0)].set_index("generation")["value"]
-    title = f"none: {style.short(ends[0])} → {style.short(ends[LAST])}"
+    title = f"none: {notation.short(ends[0])} → {notation.short(ends[LAST])}"
     assert picture.axes[0].get_title(loc="left") == title
     assert page.layout.annotations[0].text == title
 

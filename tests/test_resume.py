@@ -157,6 +157,7 @@ def test_where_only_the_study_itself_is_killed_its_cluster_ends_too(prepared: Pl
         assert left_of(place) == []
 
 
+@pytest.mark.slow
 def test_of_two_identical_commands_at_once_one_works_and_the_other_says_so(prepared: Place, tmp_path: Path):
     place = prepared.copy_to(tmp_path)
     with place.start(*TWO) as one, place.start(*TWO) as other:

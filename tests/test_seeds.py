@@ -23,9 +23,9 @@ from components.scorecard.claims.pairs import alike
 from components.seeds import MOST_SETS, number_of_sets, rows_of_seed
 from components.store import Store
 from pipelines.drawn import Drawn, drawn_blocks, drawn_images
-from pipelines.recursion import base_perplexities, settings_of_conditions
 from pipelines.recursion_chains import check_settings, prepare_corpus
 from pipelines.recursion_plan import Plan, make_plan, print_plan
+from pipelines.recursion_run import base_perplexities, settings_of_conditions
 from pipelines.small_families import make_chains as make_small_chains
 from pipelines.sweep_families import runs_of
 from pipelines.vae import family_of, of_seed

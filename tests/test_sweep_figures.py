@@ -20,7 +20,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
-from components.figures import style, write_figures
+from components.figures import style
+from components.figures.files import write_figures
 from components.figures.sweep import (
     CAPTIONS,
     FittedCurve,

@@ -469,6 +469,7 @@ def launch(project: Path) -> object:
     return run
 
 
+@pytest.mark.slow
 def test_mlflow_run_in_the_default_experiment_leads_to_a_study_in_its_own(project: Path, launch) -> None:  # type: ignore[no-untyped-def]
     assert launch("-P", "how=die").returncode != 0
     assert launch("--run-name", "monday").returncode == 0
@@ -609,6 +610,7 @@ def wire(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingWir
     wire.listener.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_server_that_is_away_for_a_while_costs_no_result(
     project: Path,

@@ -75,6 +75,7 @@ def reports_of(search: Search, trial: str) -> list[int]:
     return [generation for name, generation in search.reports if name == trial]
 
 
+@pytest.mark.slow
 def test_groups_serve_trials_and_a_pruned_one_leaves_no_placement_group_behind(
     joined: cluster.Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

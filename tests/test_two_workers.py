@@ -120,7 +120,7 @@ def one(family: LanguageFamily, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("workers", ["two", "three"])
+@pytest.mark.parametrize("workers", ["two", pytest.param("three", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rates", RATES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_several_workers_train_as_one_does_up_to_rounding(

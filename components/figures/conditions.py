@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 from components.measures.risk import RISKS
 from components.scorecard.numbers import numbers
 from components.scorecard.verdict import above_zero
@@ -48,12 +48,12 @@ def losses(metrics: pd.DataFrame) -> pd.DataFrame:
     Infinite where a perplexity is; nan where a chain has no generation after 0.
     """
     study = numbers(metrics, {})
-    return pd.DataFrame({name: study.rise(name, RISK) for name in style.conditions_of(metrics)})
+    return pd.DataFrame({name: study.rise(name, RISK) for name in notation.conditions_of(metrics)})
 
 
 def saved(metrics: pd.DataFrame) -> pd.DataFrame:
     """How many nats less than the first condition each other one lost, up to the last generation of both chains."""
-    study, (first, *others) = numbers(metrics, {}), style.conditions_of(metrics)
+    study, (first, *others) = numbers(metrics, {}), notation.conditions_of(metrics)
     found = {}
     for name in others:
         last = study.last(first, name)
@@ -99,7 +99,7 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> go.Figure:
         some = [name for name in table.columns if table[name].notna().any()]
         found = {str(name): above_zero(table[name].dropna().to_list(), 0.0) for name in some}
         points = table.rename_axis("seed").reset_index().melt("seed", var_name="condition").dropna(subset="value")
-        names = [style.literal(str(name)) for name in points["condition"]]
+        names = [notation.literal(str(name)) for name in points["condition"]]
         each = go.Scatter(
             x=points["value"], y=names, mode="markers", opacity=0.5, marker={"color": colour, "size": 7},
             customdata=points["seed"], hovertemplate="seed %{customdata}: %{x:.3g}<extra>%{y}</extra>", showlegend=False,
@@ -110,14 +110,14 @@ def _plotly(panels: list[tuple[pd.DataFrame, str]], left_out: str) -> go.Figure:
             "arrayminus": [one.mean - one.low for one in found.values()],
         }  # fmt: skip
         bars = go.Scatter(
-            x=[one.mean for one in found.values()], y=[style.literal(name) for name in found], mode="markers",
+            x=[one.mean for one in found.values()], y=[notation.literal(name) for name in found], mode="markers",
             marker={"color": colour, "size": 12, "symbol": "line-ns-open", "line": {"width": 3}}, error_x=arms,
             customdata=[[one.low, one.high] for one in found.values()], showlegend=False,
             hovertemplate="%{x:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>%{y}</extra>",
         )  # fmt: skip
         figure.add_traces([each, bars], rows=1, cols=place + 1)
-        figure.update_xaxes(title_text=style.literal(x), zeroline=place == 1, col=place + 1)
-    order = [style.literal(name) for name in reversed(conditions)]
+        figure.update_xaxes(title_text=notation.literal(x), zeroline=place == 1, col=place + 1)
+    order = [notation.literal(name) for name in reversed(conditions)]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
     note = f"points: seeds; bars: mean with 95 % interval over seeds{left_out}"
     style.plotly_look(figure, _TITLE, note, 220 + 34 * len(conditions))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 
 ACROSS = 2
 CROWDED = 6
@@ -81,13 +81,13 @@ def _matplotlib(title: str, note: str, x: str, panels: Sequence[Panel], log_x: b
 
 def _plotly(title: str, note: str, x: str, panels: Sequence[Panel], log_x: bool, log_y: bool) -> go.Figure:
     columns, rows = min(len(panels), ACROSS), math.ceil(len(panels) / ACROSS)
-    names = [style.literal(panel.title) for panel in panels]
+    names = [notation.literal(panel.title) for panel in panels]
     figure = make_subplots(rows, columns, subplot_titles=names, horizontal_spacing=0.1, vertical_spacing=0.22 / rows)
     seen: set[str] = set()
     for place, panel in enumerate(panels):
         row, column = place // columns + 1, place % columns + 1
         for curve in panel.curves:
-            shown, name = _shown(curve, log_x, log_y), style.literal(curve.name)
+            shown, name = _shown(curve, log_x, log_y), notation.literal(curve.name)
             if shown.low is not None and shown.high is not None:
                 edge = np.concatenate([shown.low, shown.high[::-1]])
                 band = go.Scatter(
@@ -106,7 +106,7 @@ def _plotly(title: str, note: str, x: str, panels: Sequence[Panel], log_x: bool,
         for which, logarithmic, update in (("x", log_x, figure.update_xaxes), ("y", log_y, figure.update_yaxes)):
             if logarithmic:
                 update(style.plotly_log_axis(*_limits(panel, which, log_x, log_y)), row=row, col=column)
-        figure.update_yaxes(title_text=style.literal(panel.y), row=row, col=column)
+        figure.update_yaxes(title_text=notation.literal(panel.y), row=row, col=column)
     figure.update_xaxes(title_text=x, row=rows)
     style.plotly_look(figure, title, note, 170 + 400 * rows)
     return figure

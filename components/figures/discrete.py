@@ -9,8 +9,9 @@ from scipy.stats import binomtest
 
 from components.config.small_families import DiscreteSettings
 from components.families.discrete import theory
-from components.figures import Drawing, style, write_figures
+from components.figures import notation, style
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.files import Drawing, write_figures
 from components.figures.table import by_generation
 from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory
@@ -39,7 +40,7 @@ def closing_table(metrics: pd.DataFrame, settings: DiscreteSettings, truths: Tru
     """
     wide = by_generation(metrics)
     rows = []
-    for condition in style.conditions_of(wide):
+    for condition in notation.conditions_of(wide):
         part = wide[wide["condition"] == condition].set_index("generation")
         drifts, truth = _drifts(condition, settings), truths[condition]
         last = int(part.index.max())  # the condition's own: its chains may have stopped early

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.table import of_all_seeds, over_seeds, reached
 
 MEASURES = {
@@ -58,7 +58,7 @@ class Numbers:
 
     def drawn(self) -> list[str]:
         """The conditions that have numbers."""
-        return style.conditions_of(self.runs)
+        return notation.conditions_of(self.runs)
 
     def limits(self, measure: str) -> tuple[float, float] | None:
         """The range of a logarithmic axis, or None for a linear one from 0."""
@@ -100,7 +100,7 @@ def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
     numbers = Numbers(
         runs=named[named["of"] == "synthetic"],
         real={str(name): float(value) for name, value in real.items()},
-        places={name: place for place, name in enumerate(style.conditions_of(metrics))},
+        places={name: place for place, name in enumerate(notation.conditions_of(metrics))},
         blocks=int(blocks.iloc[0]) if len(blocks) else None,
         last=int(metrics["generation"].max()),
     )
@@ -164,7 +164,7 @@ def _plotly(numbers: Numbers) -> go.Figure:
         summary = of_all_seeds(over_seeds(runs, metric))
         for condition in numbers.drawn():
             index = numbers.places[condition]
-            mean, name = summary[summary["condition"] == condition], style.literal(condition)
+            mean, name = summary[summary["condition"] == condition], notation.literal(condition)
             symbol = style.PLOTLY_MARKERS[index % len(style.PLOTLY_MARKERS)]
             colour = style.CONDITION_COLOURS[index % len(style.CONDITION_COLOURS)]
             several = bool((mean["seeds"] > 1).any())
@@ -200,5 +200,5 @@ def _plotly(numbers: Numbers) -> go.Figure:
     for column in range(columns):
         figure.update_xaxes(title_text=_X, row=rows if rows * columns == len(measured) else None, col=column + 1)
     figure.update_yaxes(title_text=_Y, col=1)
-    style.plotly_look(figure, _TITLE, style.literal(numbers.note()), 170 + 330 * rows)
+    style.plotly_look(figure, _TITLE, notation.literal(numbers.note()), 170 + 330 * rows)
     return figure

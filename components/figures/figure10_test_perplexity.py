@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.table import of_all_seeds, over_seeds
 
 METRIC = "test/perplexity"
@@ -38,7 +38,7 @@ def draw(metrics: pd.DataFrame) -> tuple[Figure, go.Figure]:
 
 
 def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame, note: str) -> Figure:
-    conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
+    conditions, logarithmic, low, high = notation.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
     figure = style.panels(columns, rows, 5.6, 4.3, _TITLE, note)
@@ -80,14 +80,14 @@ def _matplotlib(runs: pd.DataFrame, summary: pd.DataFrame, note: str) -> Figure:
 
 
 def _plotly(runs: pd.DataFrame, summary: pd.DataFrame, note: str) -> go.Figure:
-    conditions, logarithmic, low, high = style.conditions_of(runs), *_range(runs, summary)
+    conditions, logarithmic, low, high = notation.conditions_of(runs), *_range(runs, summary)
     columns = min(len(conditions), _ACROSS)
     rows = math.ceil(len(conditions) / _ACROSS)
-    titles = [style.literal(_panel_title(runs[runs["condition"] == condition])) for condition in conditions]
+    titles = [notation.literal(_panel_title(runs[runs["condition"] == condition])) for condition in conditions]
     figure = make_subplots(rows, columns, shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.04)
     for place, condition in enumerate(conditions):
         row, column = divmod(place, columns)
-        name = style.literal(condition)
+        name = notation.literal(condition)
         colour = style.CONDITION_COLOURS[place % len(style.CONDITION_COLOURS)]
         seeds = list(runs[runs["condition"] == condition].groupby("seed"))
         for seed, run in seeds if len(seeds) > 1 else []:
@@ -132,7 +132,7 @@ def _panel_title(runs: pd.DataFrame) -> str:
     condition, first, last = runs["condition"].iloc[0], runs["generation"].min(), runs["generation"].max()
     whole = runs[runs["seed"].isin(runs.loc[runs["generation"] == last, "seed"])]
     means = [float(whole.loc[whole["generation"] == one, "value"].mean()) for one in sorted({first, last})]
-    return f"{condition}: {' → '.join(map(style.short, means))}"
+    return f"{condition}: {' → '.join(map(notation.short, means))}"
 
 
 def _note(summary: pd.DataFrame, stopped: bool, infinite: int) -> str:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 
 CAPTION = (
     "Perplexity of each sequence under the generation-0 model, one histogram for what each generation wrote, real "
@@ -74,7 +74,7 @@ def histograms(scores: pd.DataFrame) -> Histograms:
         shares[key] = np.histogram(values, bins=edges)[0] / values.size
         medians[key], tails[key] = (float(quantile) for quantile in np.quantile(values, [0.5, 0.99]))
         largest = max(largest, values.size)
-    conditions, seeds = style.conditions_of(chosen), int(chosen["seed"].nunique())
+    conditions, seeds = notation.conditions_of(chosen), int(chosen["seed"].nunique())
     return Histograms(conditions, generations, seeds, edges, shares, medians, tails, 1 / largest)
 
 
@@ -105,7 +105,7 @@ def _matplotlib(numbers: Histograms) -> Figure:
             for generation in numbers.drawn(condition):
                 shares = numbers.shares[condition, generation]
                 median, percentile = numbers.medians[condition, generation], numbers.tails[condition, generation]
-                text = f"{label(generation)}: {style.short(median)} | {style.short(percentile)}"
+                text = f"{label(generation)}: {notation.short(median)} | {notation.short(percentile)}"
                 if generation == REAL:
                     axes.stairs(shares, numbers.edges, fill=True, color=style.REAL, label=text)
                 else:
@@ -123,7 +123,9 @@ def _matplotlib(numbers: Histograms) -> Figure:
 def _plotly(numbers: Histograms) -> go.Figure:
     rows, colours = len(numbers.conditions), style.generation_colours(numbers.generations)
     titles = [
-        style.literal(text) for condition in numbers.conditions for text in (condition, f"{condition}, log y: the tail")
+        notation.literal(text)
+        for condition in numbers.conditions
+        for text in (condition, f"{condition}, log y: the tail")
     ]
     figure = make_subplots(
         rows, 2, shared_xaxes="all", shared_yaxes="columns", subplot_titles=titles, horizontal_spacing=0.07,
@@ -142,7 +144,7 @@ def _plotly(numbers: Histograms) -> go.Figure:
                     fill="tozeroy" if generation == REAL else None, legendgroup=name,
                     showlegend=row == 0 and column == 1,
                     hovertemplate=f"perplexity from %{{x:.4g}}: %{{customdata:.2%}} of sequences<br>"
-                    f"median {median:.4g}, 99th percentile {tail:.4g}<extra>{style.literal(condition)}, {name}</extra>",
+                    f"median {median:.4g}, 99th percentile {tail:.4g}<extra>{notation.literal(condition)}, {name}</extra>",
                 )  # fmt: skip
                 figure.add_trace(trace, row + 1, column)
     figure.update_xaxes(style.plotly_log_axis(numbers.edges[0], numbers.edges[-1]), showticklabels=True)

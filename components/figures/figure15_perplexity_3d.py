@@ -8,7 +8,7 @@ from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.figure11_perplexity_histograms import REAL, Histograms, histograms, label, seeds_note
 
 CAPTION = (
@@ -78,7 +78,7 @@ def _plotly(numbers: Histograms) -> go.Figure:
     rows, drawn = len(numbers.conditions), _rows(numbers)
     colours = {REAL: style.REAL, **style.generation_colours(numbers.generations)}
     floor, top = numbers.smallest / 2, max(float(shares.max()) for shares in numbers.shares.values())
-    titles = [style.literal(condition) for condition in numbers.conditions]
+    titles = [notation.literal(condition) for condition in numbers.conditions]
     figure = make_subplots(
         rows, 1, specs=[[{"type": "scene"}]] * rows, subplot_titles=titles, vertical_spacing=0.12 / rows
     )

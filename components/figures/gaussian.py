@@ -10,8 +10,9 @@ from scipy.stats import norm
 
 from components.config.small_families import GaussianCondition, GaussianSettings
 from components.families.gaussian import theory
-from components.figures import Drawing, style, write_figures
+from components.figures import style
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.files import Drawing, write_figures
 from components.figures.table import by_generation
 from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory

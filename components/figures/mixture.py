@@ -11,8 +11,9 @@ from plotly.subplots import make_subplots
 
 from components.config.small_families import MixtureSettings
 from components.families.mixture.mixture import Mixture, draw
-from components.figures import Drawing, style, write_figures
+from components.figures import notation, style
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.files import Drawing, write_figures
 from components.figures.table import by_generation
 from components.recursion.records import Chain
 from components.recursion.trajectory import Trajectory
@@ -180,7 +181,7 @@ def _snapshots_page(rows: _ROWS, shown: Sequence[int]) -> go.Figure:
                 figure.add_trace(ellipse.update(showlegend=False), line, place)
             figure.update_xaxes(range=_limits(real, 0), row=line, col=place)
             figure.update_yaxes(range=_limits(real, 1), row=line, col=place, showticklabels=place == 1)
-        figure.update_yaxes(title_text=style.literal(name), row=line, col=1)
+        figure.update_yaxes(title_text=notation.literal(name), row=line, col=1)
     style.plotly_look(figure, _SNAPSHOTS, _SNAPSHOTS_NOTE, 190 + 260 * len(rows))
     return figure
 

@@ -4,11 +4,9 @@ Generations have a sequential, colour-blind safe scale (viridis, without its pal
 qualitative colours of Okabe and Ito. Figures are built as objects, without pyplot's global state.
 """
 
-import html
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -36,11 +34,6 @@ def dash(condition: int) -> str:
     return "solid" if condition < len(CONDITION_COLOURS) else "dash"
 
 
-def conditions_of(frame: pd.DataFrame) -> list[str]:
-    """The conditions in the order in which the study has them."""
-    return [str(name) for name in frame["condition"].unique()]
-
-
 def shown_generations(generations: Iterable[int]) -> list[int]:
     """All of up to six generations; of more, the paper's 0, 1, 2, 3, 5, 9 (figure 11) and the last."""
     present = sorted(set(generations))
@@ -64,21 +57,6 @@ def log_ticks(low: float, high: float, dense_below: float = 3) -> tuple[list[flo
     values = [step * 10.0**exponent for exponent in exponents if exponent % stride == 0 for step in steps]
     values = [value for value in values if low <= value <= high]
     return values, [f"{value:,.0f}" if 1 <= value < 1e6 else f"{value:g}" for value in values]
-
-
-def short(value: float) -> str:
-    """A number as a label: about three digits, thousands written out."""
-    if 10 <= abs(value) < 1e6:
-        return f"{value:,.1f}" if abs(value) < 99.95 else f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def literal(text: str) -> str:
-    """Text from outside (a condition's name, say) as plotly shows it unchanged.
-
-    Plotly reads markup in every label and name (links, styles, line breaks) and places for numbers (`%{x}`) in its boxes.
-    """
-    return html.escape(text, quote=False).replace("%{", "&#37;{")
 
 
 def panels(columns: int, rows: int, width: float, height: float, title: str, note: str) -> Figure:

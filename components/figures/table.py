@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from components.figures.style import conditions_of
+from components.figures.notation import conditions_of
 
 COLUMNS = [
     "condition", "generation", "seeds", "test_perplexity", "test_perplexity_std", "distinct_texts_%", "distinct_2_%",

@@ -13,8 +13,9 @@ from scipy.stats import gaussian_kde
 from components.config.small_families import VaeSettings
 from components.families.vae.family import VaeFamily
 from components.families.vae.images import evenly
-from components.figures import Drawing, style, write_figures
+from components.figures import notation, style
 from components.figures.curves import Curve, Panel, draw_curves
+from components.figures.files import Drawing, write_figures
 from components.figures.table import over_seeds, reached
 from components.recursion.records import Generation
 
@@ -106,7 +107,7 @@ def _images_picture(columns: dict[str, list[tuple[str, np.ndarray]]], title: str
 
 def _images_page(columns: dict[str, list[tuple[str, np.ndarray]]], title: str, note: str) -> go.Figure:
     figure = make_subplots(
-        1, len(columns), subplot_titles=[style.literal(name) for name in columns], horizontal_spacing=0.03
+        1, len(columns), subplot_titles=[notation.literal(name) for name in columns], horizontal_spacing=0.03
     )
     deep = 1
     for place, rows in enumerate(columns.values(), start=1):
@@ -161,7 +162,7 @@ def _density(name: str, values: np.ndarray, colour: str, theory: bool = False) -
 
 
 def _measures(metrics: pd.DataFrame) -> Drawing:
-    conditions = style.conditions_of(metrics)
+    conditions = notation.conditions_of(metrics)
     panels = []
     for metric, (title, label) in MEASURES.items():
         rows = metrics[metrics["metric"] == metric]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from components.figures.style import conditions_of
+from components.figures.notation import conditions_of
 from components.figures.table import over_seeds, readable
 from components.measures.risk import RISKS
 from components.report.contents import Contents

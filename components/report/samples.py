@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from components.figures.notation import short
 from components.figures.samples import Sample, unseen, visible
-from components.figures.style import short
 
 _BEGINNING = 48
 _PIECE = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")  # a word or a sign, with the space before it

@@ -17,6 +17,7 @@ from components.families.language.perplexity import token_losses
 from components.families.language.training import Batches, Recipe, TorchEngine, fine_tune
 
 MEASURED_SECONDS = 0.3
+"""Of work in one phase, in three turns."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,21 @@ def _one_thread_of(others: int) -> Iterator[None]:
 
 
 def _rate(work, blocks: np.ndarray) -> float:  # type: ignore[no-untyped-def]
-    """Tokens a second; the blocks are doubled until the work takes long enough to be measured."""
-    work(blocks)  # the first time kernels are loaded, and perhaps built
-    while True:
+    """Tokens a second: the median of three turns over as many blocks as take long enough to be measured.
+
+    One turn is not enough beside other processes: one that was kept waiting made a study of minutes look like hours.
+    """
+
+    def turn() -> tuple[float, int]:
         started = time.perf_counter()
         tokens = work(blocks)
-        seconds = time.perf_counter() - started
-        if seconds > MEASURED_SECONDS or len(blocks) >= 128:
-            return tokens / seconds
+        return time.perf_counter() - started, tokens
+
+    work(blocks)  # the first time kernels are loaded, and perhaps built
+    while turn()[0] < MEASURED_SECONDS / 3 and len(blocks) < 128:
         blocks = np.concatenate([blocks, blocks])
+    seconds, tokens = sorted(turn() for _ in range(3))[1]
+    return tokens / seconds
 
 
 @dataclass(frozen=True)

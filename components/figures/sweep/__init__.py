@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.figures import Drawing, write_figures
+from components.figures.files import Drawing, write_figures
 from components.figures.sweep import by_generation, contour, curve, optuna_plots
 from components.figures.sweep.curve import FittedCurve
 from components.figures.sweep.trials import SweepFigures

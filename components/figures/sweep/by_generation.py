@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.sweep import drawing, trials
 from components.figures.sweep.trials import SweepFigures
 
@@ -95,7 +95,7 @@ def _plotly(sweep: SweepFigures, rows: pd.DataFrame, lines: pd.DataFrame) -> go.
     figure.add_trace(drawing.plotly_colour_bar(scale))
     logarithmic, low, high = _range(lines)
     figure.update_yaxes(style.plotly_log_axis(low, high) if logarithmic else {"range": [low, high]})
-    figure.update_yaxes(title_text=style.literal(sweep.measure))
+    figure.update_yaxes(title_text=notation.literal(sweep.measure))
     last = int(lines["generation"].max())
     figure.update_xaxes(range=[-0.5, last + 0.5], tickformat="d", dtick=max(1, last // 10), title_text=_X)
     drawing.finish_page(figure, _title(sweep), _note(sweep, rows, lines))
@@ -108,7 +108,7 @@ def _title(sweep: SweepFigures) -> str:
 
 
 def _point(sweep: SweepFigures, point: pd.Series) -> list[str]:
-    value = f"generation {point['generation']:.0f}: {sweep.measure} {style.short(point['value'])}"
+    value = f"generation {point['generation']:.0f}: {sweep.measure} {notation.short(point['value'])}"
     return [value, trials.nats(point["collapse"])] if np.isfinite(point["collapse"]) else [value]
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.tri import LinearTriInterpolator, Triangulation
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.sweep import drawing, trials
 from components.figures.sweep.trials import REAL_FRACTION, SweepFigures
 
@@ -124,7 +124,7 @@ def _plotly(sweep: SweepFigures, fields: tuple[str, str], triangles: Triangulati
             figure.add_trace(drawing.dots(across, up, name, boxes, markers[name]))
     for update, field in zip((figure.update_xaxes, figure.update_yaxes), fields, strict=True):
         low, high, ticks, labels = _span(sweep, field)
-        name = style.literal(trials.readable(field))
+        name = notation.literal(trials.readable(field))
         update(range=[low, high], tickvals=ticks, ticktext=labels, title_text=name, zeroline=False)
     drawing.finish_page(figure, _title(fields), _note(sweep, fields))
     figure.update_layout(legend=drawing.PLOTLY_LEGEND)

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.sweep import drawing, trials
 from components.figures.sweep.drawing import ACCENT
 from components.figures.sweep.trials import REAL_FRACTION, SweepFigures
@@ -216,11 +216,11 @@ def _span(curve: FittedCurve) -> tuple[float, float, float] | None:
 
 
 def _threshold(threshold: float) -> str:
-    return f"threshold {style.short(threshold)} nats ({trials.rise(threshold)})"
+    return f"threshold {notation.short(threshold)} nats ({trials.rise(threshold)})"
 
 
 def _least(span: Sequence[float]) -> str:
-    estimate, low, high = (style.short(value) for value in span)
+    estimate, low, high = (notation.short(value) for value in span)
     return f"least real fraction under it: {estimate} ({low} to {high})"
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.sweep.trials import MOST_NATS, SweepFigures, logarithmic, numbers, readable
 
 ACCENT = style.CONDITION_COLOURS[1]
@@ -66,7 +66,7 @@ def axis_of(values: np.ndarray, log: bool) -> tuple[float, float, list[float], l
     whole = bool((values == np.round(values)).all())
     if low == high:
         place = math.log10(low) if log else low
-        return place - 0.5, place + 0.5, [place], [style.short(low)]
+        return place - 0.5, place + 0.5, [place], [notation.short(low)]
     if log:
         ticks, labels = style.log_ticks(low, high)
         if len(ticks) > 1:
@@ -90,7 +90,7 @@ def colour_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
 
 def plotly_scale(scale: Scale) -> dict[str, Any]:
     """What a marker needs to have its colour from the scale, with the bar beside the figure."""
-    bar = {"title": {"text": style.literal(scale.name), "side": "right"}, "thickness": 16, "outlinewidth": 0}
+    bar = {"title": {"text": notation.literal(scale.name), "side": "right"}, "thickness": 16, "outlinewidth": 0}
     bar |= {"tickvals": list(scale.ticks), "ticktext": list(scale.labels)}
     return {"colorscale": PLOTLY_COLOURS, "cmin": scale.low, "cmax": scale.high, "showscale": True, "colorbar": bar}
 
@@ -143,8 +143,8 @@ def finish_picture(figure: Figure) -> Figure:
 
 
 def finish_page(figure: go.Figure, title: str, note: str, height: int = 620) -> go.Figure:
-    lines = [style.literal(line) for line in _lines(note, _PAGE_LINE)]
-    style.plotly_look(figure, style.literal(title), "<br>".join(lines), height)
+    lines = [notation.literal(line) for line in _lines(note, _PAGE_LINE)]
+    style.plotly_look(figure, notation.literal(title), "<br>".join(lines), height)
     figure.update_layout(margin={"t": 92 + 18 * len(lines)}, legend={"bgcolor": "rgba(255,255,255,0.7)"})
     return figure
 

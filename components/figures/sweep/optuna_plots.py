@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from components.figures import style
+from components.figures import notation, style
 from components.figures.sweep import drawing, trials
 from components.figures.sweep.drawing import ACCENT
 from components.figures.sweep.trials import SweepFigures
@@ -98,10 +98,11 @@ def draw_importances(sweep: SweepFigures, table: pd.DataFrame) -> tuple[Figure, 
         bars = axes.barh(places, table[objective], height=0.92 * thick, color=colour, label=label)
         axes.bar_label(bars, texts, padding=4, fontsize=style.FONT - 1, color=style.INK)
         boxes = [
-            f"{style.literal(name)}: {text} of {style.literal(label)}" for name, text in zip(names, texts, strict=True)
+            f"{notation.literal(name)}: {text} of {notation.literal(label)}"
+            for name, text in zip(names, texts, strict=True)
         ]
         bar = go.Bar(
-            x=table[objective], y=np.arange(len(table)), orientation="h", name=style.literal(label), text=texts,
+            x=table[objective], y=np.arange(len(table)), orientation="h", name=notation.literal(label), text=texts,
             textposition="outside", cliponaxis=False, marker={"color": colour}, hovertext=boxes, hoverinfo="text",
         )  # fmt: skip
         page.add_trace(bar)
@@ -111,7 +112,7 @@ def draw_importances(sweep: SweepFigures, table: pd.DataFrame) -> tuple[Figure, 
     if len(table.columns) > 1:
         drawing.legend(axes)
     page.update_xaxes(range=[0, 1.08], title_text=x)
-    ticks = {"tickvals": list(range(len(table))), "ticktext": [style.literal(name) for name in names]}
+    ticks = {"tickvals": list(range(len(table))), "ticktext": [notation.literal(name) for name in names]}
     page.update_yaxes(range=[len(table) - 0.4, -0.6], showgrid=False, automargin=True, **ticks)
     drawing.finish_page(page, title, note, height=220 + 44 * len(table) * (1 + len(table.columns)))
     page.update_layout(barmode="group", bargap=0.22, showlegend=len(table.columns) > 1, legend=drawing.PLOTLY_LEGEND)
@@ -174,8 +175,8 @@ def draw_pareto(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     drawing.colour_bar(figure, beside, scale)
     page.add_trace(bar)
     drawing.legend(axes)
-    page.update_xaxes(range=x_ends, title_text=style.literal(trials.objective_label(sweep, x)), zeroline=False)
-    label = style.literal(trials.objective_label(sweep, y))
+    page.update_xaxes(range=x_ends, title_text=notation.literal(trials.objective_label(sweep, x)), zeroline=False)
+    label = notation.literal(trials.objective_label(sweep, y))
     page.update_layout(yaxis={"range": y_ends, "title": {"text": label}, "zeroline": False})
     drawing.finish_page(page, title, note)
     page.update_layout(legend=drawing.PLOTLY_LEGEND, hovermode="closest")
@@ -265,7 +266,7 @@ def draw_history(sweep: SweepFigures) -> tuple[Figure, go.Figure]:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True, min_n_ticks=1))
     drawing.number_axis(axes, "y", low, high)
     page.update_xaxes(range=[-0.6, last + 0.6], tickformat="d", dtick=max(1, -(-(last + 1) // 12)), title_text="trial")
-    page.update_layout(yaxis={"range": [low, high], "title": {"text": style.literal(label)}, "zeroline": False})
+    page.update_layout(yaxis={"range": [low, high], "title": {"text": notation.literal(label)}, "zeroline": False})
     if objective == "collapse":
         drawing.factor_axis(axes, sweep.measure)
         drawing.plotly_factor_axis(page, sweep.measure, low, high)
@@ -299,7 +300,7 @@ def _history_note(sweep: SweepFigures, rows: pd.DataFrame) -> str:
 def _told(sweep: SweepFigures, objective: str, row: pd.Series) -> str:
     if objective == "collapse":
         return trials.nats(row["collapse"])
-    return f"{trials.objective_label(sweep, objective)}: {style.short(float(row[objective]))}"
+    return f"{trials.objective_label(sweep, objective)}: {notation.short(float(row[objective]))}"
 
 
 def _ends(values: pd.Series) -> tuple[float, float]:

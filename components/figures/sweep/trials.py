@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from components.figures import style
+from components.figures import notation
 
 if TYPE_CHECKING:
     from components.figures.sweep.curve import FittedCurve
@@ -99,24 +99,24 @@ def hover(row: pd.Series, sweep: SweepFigures, *lines: str) -> str:
     """A trial's box on a page: its number and state, its settings, and these lines."""
     best = ", the best" if row["best"] else ""
     parts = [f"trial {row['trial']} ({row['state']}{best})", settings(row, sweep.fields), *lines]
-    return "<br>".join(style.literal(part) for part in parts if part)
+    return "<br>".join(notation.literal(part) for part in parts if part)
 
 
 def rise(collapse: float) -> str:
     """exp(collapse), as text: how many times a perplexity rose."""
-    return f"×{style.short(math.exp(collapse))}" if abs(collapse) < MOST_NATS else ""
+    return f"×{notation.short(math.exp(collapse))}" if abs(collapse) < MOST_NATS else ""
 
 
 def nats(collapse: float) -> str:
     """A collapse as text: nats and the factor."""
-    return f"collapse {style.short(collapse)} nats ({rise(collapse)})".replace(" ()", "")
+    return f"collapse {notation.short(collapse)} nats ({rise(collapse)})".replace(" ()", "")
 
 
 def _value(value: Any) -> str:
     if not _is_number(value):
         return str(value)
     number = float(value)
-    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e6 else style.short(number)
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e6 else notation.short(number)
 
 
 def _is_number(value: Any) -> bool:

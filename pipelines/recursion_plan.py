@@ -59,8 +59,9 @@ class Plan:
 
     def expected(self, name: str) -> dict[tuple[int, str], float]:
         """What every phase of a piece of work by (generation, phase) is expected to add to the study's wall time."""
-        if any(name == base.title for base in self.bases):
-            return {(-1, "pretrain"): self.costs[name][0].seconds["fit"]}
+        for base in self.bases:
+            if name == base.title:
+                return {(-1, base.doing): self.costs[name][0].seconds["fit"]}
         return {
             (index, kind): seconds / self.side_by_side
             for index, cost in enumerate(self.costs[name])
@@ -222,7 +223,8 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         f"{len(plan.chains)} chains ({len(settings.conditions)} conditions x {len(settings.seeds)} seeds), "
         f"generations 0-{settings.generations}; OPT with {plan.parameters / 1e6:,.2f} million parameters, {_computed(plan)}"
     )
-    of_base = f", {len(data.pretrain):,} for {_bases(plan.bases)}" if plan.bases_to_make else ""
+    pretrained = [base for base in plan.bases_to_make if not base.name]
+    of_base = f", {len(data.pretrain):,} for {_bases(pretrained)}" if pretrained else ""
     say(
         f"blocks of {block} tokens: {drawn_blocks(plan.bases, plan.chains).training}, "
         f"{len(data.validation):,} to validate, {len(data.test):,} to test{of_base}"

@@ -60,6 +60,11 @@ class BaseWork:
         return BASE if self.of_seed is None else f"{BASE} of seed {self.of_seed}"
 
     @property
+    def doing(self) -> str:
+        """What the work is called in progress and records: a model by name is read and not pretrained."""
+        return "load" if self.name else "pretrain"
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """What determines the base model: a name's weights; or size, recipe and pretraining blocks."""
         digests = self.family.corpus.digests
@@ -95,8 +100,8 @@ class BaseWork:
         def make(out: Path, progress: Progress) -> dict[str, float]:
             return self._make(out, peers, progress)
 
-        with logs.at(phase="pretrain"):
-            phase(self.store, "base", self.inputs, make, peers, phase_progress(send, self.title, "pretrain"))
+        with logs.at(phase=self.doing):
+            phase(self.store, "base", self.inputs, make, peers, phase_progress(send, self.title, self.doing))
 
     def _make(self, out: Path, peers: Peers, progress: Progress) -> dict[str, float]:
         """Into `out/model`; `base/test_perplexity` is what the base gives on the study's test split, zero-shot.

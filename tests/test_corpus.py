@@ -206,7 +206,7 @@ def test_the_laptop_presets_corpus_gives_each_seed_blocks_of_its_own(tmp_path: P
     assert own
     assert loaded.train.shape == (own, 64)
     assert len(loaded.pool) >= len(laptop.seeds) * own  # no two of the preset's seeds have a block in common
-    assert min(len(loaded.validation), len(loaded.test)) >= 128
+    assert (len(loaded.validation), len(loaded.test)) == (laptop.corpus.heldout_blocks,) * 2
     assert max(array.max() for array in (loaded.pretrain, loaded.train, loaded.test)) < loaded.vocabulary_size
 
 

@@ -13,10 +13,11 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 
-from components.figures import conditions, diversity, save_all, style
+from components.figures import conditions, diversity, style
 from components.figures import figure10_test_perplexity as figure10
 from components.figures import figure11_perplexity_histograms as figure11
 from components.figures import figure15_perplexity_3d as figure15
+from components.figures.language import save_all
 from components.figures.samples import samples_markdown
 from components.figures.table import closing_table, over_seeds
 

@@ -38,8 +38,8 @@ AT_ONCE = Rates(math.inf, math.inf, math.inf)
 class Plan:
     """A study as it will be run: the corpus, the base models, the chains, and what each piece of work costs.
 
-    `costs` has a base model only where it is to be made. `overlap`: of each held-out split, the share that stands
-    in the training text too. `bound`: why no more chains run side by side. `parameters`: of the model.
+    `costs` has a base model only where it is to be made. `overlap`: warnings of held-out splits that stand in
+    the training text too. `bound`: why no more chains run side by side. `parameters`: of the model.
     """
 
     corpus: corpus.Corpus
@@ -48,7 +48,7 @@ class Plan:
     stored: dict[str, list[Generation]]
     costs: dict[str, list[GenerationCost]]
     side_by_side: int
-    overlap: Mapping[str, float]
+    overlap: Sequence[str]
     bound: str
     parameters: int
 
@@ -126,7 +126,7 @@ def make_plan(
         stored,
         costs(settings, making, chains, capacity, bool(unfinished)),
         side_by_side,
-        {name: share for name, share in prepared.metrics.items() if name.startswith(OVERLAP)},
+        overlap_lines(prepared.metrics),
         capacity.bound(workers, side_by_side, need),
         architecture.parameter_count(family.size, family.configuration),
     )
@@ -229,7 +229,7 @@ def print_plan(settings: RecursionSettings, plan: Plan) -> None:
         f"blocks of {block} tokens: {drawn_blocks(plan.bases, plan.chains).training}, "
         f"{len(data.validation):,} to validate, {len(data.test):,} to test{of_base}"
     )
-    for line in [*measured_over(plan.chains), *overlap_lines(plan.overlap)]:
+    for line in [*measured_over(plan.chains), *plan.overlap]:
         say(line)
     if plan.complete:
         say("All of it is in the store: nothing is to be computed")
@@ -270,12 +270,13 @@ def measured_over(chains: Sequence[ChainWork[LanguageFamily]]) -> list[str]:
     return lines
 
 
-def overlap_lines(overlap: Mapping[str, float]) -> list[str]:
-    """Warn of each held-out split that shares more than 1 % with the training text."""
+def overlap_lines(metrics: Mapping[str, float]) -> list[str]:
+    """Warn of each held-out split that shares more than 1 % with the training text; `metrics`: what a corpus was found to be."""
+    shares = {name.removeprefix(OVERLAP): share for name, share in metrics.items() if name.startswith(OVERLAP)}
     return [
-        f"Warning: {share:.1%} of the {name.removeprefix(OVERLAP)} split also stands in the training text, as whole lines or "
-        "documents: perplexity on it is too low. Take them out of one of the two."
-        for name, share in overlap.items()
+        f"Warning: {share:.1%} of the {split} split also stands in the training text, as whole lines or documents: "
+        "perplexity on it is too low. Take them out of one of the two."
+        for split, share in shares.items()
         if share > MOST_OVERLAP
     ]
 

@@ -63,6 +63,7 @@ def test_the_plan_comes_first_then_the_trials_the_table_the_answer_and_the_addre
     ]
     places = [output.index(text) for text in order]
     assert places == sorted(places)
+    assert "also stands in the training text" not in output
     assert re.search(r"trial-0 \(real_fraction=0 epochs=\d\): generation 1, test perplexity [\d.]+, collapse", output)
 
 

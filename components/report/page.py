@@ -126,9 +126,9 @@ def _sections(study: Contents, prefix: str) -> dict[str, Any]:
         "rows": study.table.to_numpy().tolist(),
         "grouped": len(study.table.columns) > 0 and not study.table.iloc[:, 0].is_unique,
         "note": study.note,
-        "lead": drawn[:1] if study.finding else [],
+        "lead": drawn[:1] if study.finding else [],  # as a picture, which fits beside the sentences on any screen
         "strip": strip.strip_of(study.samples),
-        "figures": drawn[1:] if study.finding else drawn,
+        "figures": drawn,
         "prompts": by_prompt(study.samples),
         "lineages": []
         if study.runs is None or run is None

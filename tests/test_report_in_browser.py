@@ -73,7 +73,7 @@ def shown(tab: Page, selector: str) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_figure_is_drawn_when_it_comes_into_view_and_nothing_goes_wrong(tab: Page, one: str, scheme: str):
-    tab.open(one, scheme=scheme)
+    tab.open(one, scheme=scheme, height=400)  # the first figure is further down than what is drawn ahead of time
     assert tab.eval("typeof Plotly") == "undefined"  # 4.8 MB that nobody has looked at yet
     for name in ("figure10_test_perplexity", "figure11_perplexity_histograms", "figure15_perplexity_3d", "diversity"):
         look_at(tab, name)

@@ -21,7 +21,7 @@ from components.families.precision import Computing
 from components.recursion.loop import stored_generations
 from components.recursion.records import Generation
 from components.recursion.worker import ChainWork
-from components.store import Phase, Store
+from components.store import Phase, Store, identity
 from components.terminal import duration, print_table, say
 from pipelines.drawn import drawn_blocks
 from pipelines.recursion_chains import Models, make_chains
@@ -29,6 +29,9 @@ from pipelines.recursion_chains import Models, make_chains
 OVERLAP = "overlap/"
 MOST_OVERLAP = 0.01
 """Share of a held-out split that the training text may have too without a warning."""
+
+OF_GENERATION_0 = ("data", "fit", "start", "sample", "measure")
+"""Settings of a chain that decide its generation 0, beside its seed."""
 
 AT_ONCE = Rates(math.inf, math.inf, math.inf)
 """Of a study with nothing left to do."""
@@ -124,7 +127,7 @@ def make_plan(
         bases,
         chains,
         stored,
-        costs(settings, making, chains, capacity, bool(unfinished)),
+        _once(chains, costs(settings, making, chains, capacity, bool(unfinished))),
         side_by_side,
         overlap_lines(prepared.metrics),
         capacity.bound(workers, side_by_side, need),
@@ -207,6 +210,24 @@ def costs(
             for index in range(work.generations + 1)
         ]
     return found
+
+
+def _once(
+    chains: Sequence[ChainWork[LanguageFamily]], found: Mapping[str, list[GenerationCost]]
+) -> dict[str, list[GenerationCost]]:
+    """These costs with a generation 0 that several chains share counted for the first of them only.
+
+    Conditions share it where they differ in the regime alone: it is fitted on the seed's real data.
+    """
+    shared, seen = dict(found), set()
+    for work in chains:
+        settings = work.chain.settings
+        key = identity("generation 0", {"seed": work.chain.seed} | {kind: settings[kind] for kind in OF_GENERATION_0})
+        if key in seen:
+            first, *later = shared[work.chain.identity]
+            shared[work.chain.identity] = [GenerationCost(dict.fromkeys(first.seconds, 0.0), 0, 0, 0.0, 0), *later]
+        seen.add(key)
+    return shared
 
 
 def _measured_in(precision: str, arithmetic: str) -> Precision:

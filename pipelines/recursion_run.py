@@ -45,7 +45,7 @@ def run_study(
     families = {work.chain.identity: work.family for work in plan.chains}
     failed: cluster.Failed | None = None
     expected = {name: plan.expected(name) for name in plan.costs}
-    with StudyProgress(names, expected, chain_fields(work.chain for work in plan.chains)) as progress:
+    with StudyProgress(names, expected, chain_fields(work.chain for work in plan.chains), planned=True) as progress:
         recorder = Recorder(
             study,
             store,

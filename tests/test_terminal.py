@@ -55,6 +55,37 @@ def test_the_time_left_is_the_plans_stretched_as_the_work_so_far_was(progress, c
     assert progress.time_left() == "about 4 min left"  # 40, six for one
 
 
+def test_seconds_that_a_plan_measured_count_before_the_work_says_more_and_then_less_and_less(clock):
+    phases = {(index, "fit"): 100.0 for index in range(10)}
+    progress = StudyProgress({"a": "first seed 0"}, {"a": phases}, planned=True)
+    progress.at("a", 0, "fit", 0, 10)
+    assert progress.time_left() == "about 17 min left"  # the plan's 1,000 seconds
+    clock.now += 200
+    progress.at("a", 0, "fit", 10, 10)
+    assert progress.time_left() == "about 22 min left"  # 900 at (100 + 200) / (100 + 100), where the work alone says 30 min
+    clock.now += 1400
+    progress.at("a", 7, "fit", 10, 10)
+    assert progress.time_left() == "about 6 min left"  # 200 at (100 + 1600) / (100 + 800)
+
+
+def test_a_phase_that_told_of_its_beginning_alone_counts_as_work_once_the_chain_has_worked(progress, clock):
+    progress.at("a", 0, "fit", 0, 10)
+    clock.now += 4
+    progress.at("a", 0, "sample", 0, 10)
+    clock.now += 4
+    progress.at("a", 0, "measure", 0, 10)
+    assert progress.time_left() == "about 40 s left"  # 8 of 48 in 8 seconds
+
+
+def test_a_generation_that_another_chain_computed_counts_as_done_and_not_as_work(progress, clock):
+    progress.at("a", 0, "fit", 0, 10)
+    clock.now += 12
+    progress.finished(generation("a", 0))
+    progress.finished(generation("b", 0))
+    assert progress.done == {"a": 12, "b": 12}
+    assert progress.time_left() == "about 24 s left"
+
+
 def test_a_phase_that_is_reached_has_those_before_it_behind_it(progress):
     for index, kind, done in ((0, "compose", 0), (0, "fit", 0), (0, "sample", 4), (0, "measure", 8), (1, "sample", 16)):
         progress.at("a", index, kind, 0, 10)

@@ -17,6 +17,9 @@ from components.terminal.snapshot import FINISHED, WAITS, Row, Snapshot
 SECONDS_BETWEEN_LINES = 20
 LEAST_SHARE = 0.01
 """Of a piece of work that must be behind us before it is said how long the rest takes."""
+PLAN_SHARE, PLAN_SECONDS = 0.1, 30.0
+"""A plan's seconds weigh as much as so much measured work: a share of all of it, and at least so many seconds. The first
+phases say little of the rest, since kernels and libraries are loaded in them."""
 
 
 @dataclass
@@ -30,11 +33,17 @@ class Pace:
         """The workers' start is behind us."""
         self.began = self.began or time.monotonic()
 
-    def seconds(self, expected: float, of: float) -> float | None:
-        """How long will take what is expected to take so long, out of `of` in all; nothing while too little is known."""
-        if self.began is None or self.worked < LEAST_SHARE * of:
+    def seconds(self, expected: float, of: float, planned: bool = False) -> float | None:
+        """Estimate the seconds that the rest takes, or None if it is too early to say.
+
+        Args:
+            expected: what the rest was expected to take, out of `of` in all, in whatever unit.
+            planned: the unit is seconds of this machine, which a plan measured; they count until more is known.
+        """
+        if self.began is None or (self.worked < LEAST_SHARE * of and not planned):
             return None
-        return expected * (time.monotonic() - self.began) / self.worked
+        plan = max(PLAN_SHARE * of, PLAN_SECONDS) if planned else 0.0
+        return expected * (plan + time.monotonic() - self.began) / (plan + self.worked)
 
 
 @dataclass
@@ -43,12 +52,13 @@ class StudyProgress:
 
     `expected` maps a piece of work to the seconds of its phases by (generation, phase). The time left, of a chain and of
     the study, is that of the seconds expected, stretched by how the work so far compared. `fields`: what else a log says of
-    whose a line is.
+    whose a line is. `planned`: `expected` is in seconds that a plan measured on this machine, and not in a unit of its own.
     """
 
     names: Mapping[str, str]
     expected: Mapping[str, Mapping[tuple[int, str], float]]
     fields: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    planned: bool = False
     done: dict[str, float] = field(default_factory=dict)
     _pace: Pace = field(default_factory=Pace)
     _printed: float = 0.0
@@ -60,6 +70,7 @@ class StudyProgress:
         self._lasts = {work: max((index for index, _ in phases), default=-1) for work, phases in self.expected.items()}
         self._all_work = sum(self._totals.values())
         self._reached = dict.fromkeys(self.expected, -1)
+        self._at: dict[str, int] = {}  # the generation at which each piece of work last told of a phase
         self._now = dict.fromkeys(self.expected, WAITS)
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
@@ -83,8 +94,9 @@ class StudyProgress:
         phases = self.expected[work]
         before = sum(seconds for key, seconds in phases.items() if _order(key) < _order((generation, phase)))
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
-        self._advance(work, now, worked=done > 0)  # at a phase's beginning, what lies before it was found in the store
-        self._reached[work] = generation
+        # What lies before the first phase of which a piece of work tells was found in the store; later ones were computed.
+        self._advance(work, now, worked=done > 0 or work in self._at)
+        self._reached[work] = self._at[work] = generation
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
         told = FINISHED if generation < 0 and done == total else f"{what} {100 * done // max(total, 1)} %"
         self._show(work, told, {"generation": generation, "phase": phase})
@@ -94,13 +106,13 @@ class StudyProgress:
         work, phases = generation.chain.identity, self.expected[generation.chain.identity]
         end = _order((generation.index, PHASES[-1]))
         now = sum(seconds for key, seconds in phases.items() if _order(key) <= end)
+        slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
         if found:
             self.done[work] = now
-        else:
-            self._advance(work, now, worked=True)
+        else:  # another chain computed it where no phase was told of
+            self._advance(work, now, worked=not slow or self._at.get(work) == generation.index)
         self._reached[work] = generation.index
         at = {"generation": generation.index}
-        slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
         if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):
             result = "is in the store" if found else _result(generation)
             self._line(work, f"generation {generation.index} {result}", at)
@@ -180,7 +192,7 @@ class StudyProgress:
 
     def _seconds_left(self) -> float | None:
         total = self._all_work
-        return self._pace.seconds(total - sum(self.done.values()), total)
+        return self._pace.seconds(total - sum(self.done.values()), total, self.planned)
 
 
 def chain_name(chain: Chain) -> str:

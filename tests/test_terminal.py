@@ -62,7 +62,9 @@ def test_seconds_that_a_plan_measured_count_before_the_work_says_more_and_then_l
     assert progress.time_left() == "about 17 min left"  # the plan's 1,000 seconds
     clock.now += 200
     progress.at("a", 0, "fit", 10, 10)
-    assert progress.time_left() == "about 22 min left"  # 900 at (100 + 200) / (100 + 100), where the work alone says 30 min
+    assert (
+        progress.time_left() == "about 22 min left"
+    )  # 900 at (100 + 200) / (100 + 100), where the work alone says 30 min
     clock.now += 1400
     progress.at("a", 7, "fit", 10, 10)
     assert progress.time_left() == "about 6 min left"  # 200 at (100 + 1600) / (100 + 800)

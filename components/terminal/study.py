@@ -70,7 +70,7 @@ class StudyProgress:
         self._lasts = {work: max((index for index, _ in phases), default=-1) for work, phases in self.expected.items()}
         self._all_work = sum(self._totals.values())
         self._reached = dict.fromkeys(self.expected, -1)
-        self._at: dict[str, int] = {}  # the generation at which each piece of work last told of a phase
+        self._at: set[str] = set()  # pieces of work that have told of a phase
         self._now = dict.fromkeys(self.expected, WAITS)
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), TextColumn("{task.percentage:>3.0f} %"))
         self._progress = Progress(
@@ -96,7 +96,8 @@ class StudyProgress:
         now = before + phases.get((generation, phase), 0.0) * done / max(total, 1)
         # What lies before the first phase of which a piece of work tells was found in the store; later ones were computed.
         self._advance(work, now, worked=done > 0 or work in self._at)
-        self._reached[work] = self._at[work] = generation
+        self._at.add(work)
+        self._reached[work] = generation
         what = f"generation {generation} · {phase}" if generation >= 0 else phase
         told = FINISHED if generation < 0 and done == total else f"{what} {100 * done // max(total, 1)} %"
         self._show(work, told, {"generation": generation, "phase": phase})
@@ -109,8 +110,8 @@ class StudyProgress:
         slow = bool(generation.directories)  # of a family in memory hundreds are finished a second
         if found:
             self.done[work] = now
-        else:  # another chain computed it where no phase was told of
-            self._advance(work, now, worked=not slow or self._at.get(work) == generation.index)
+        else:  # another chain computed it where this one has told of no phase yet
+            self._advance(work, now, worked=not slow or work in self._at)
         self._reached[work] = generation.index
         at = {"generation": generation.index}
         if not console.is_terminal and (slow or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES):

@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 from torch import Tensor
-from torch.utils.cpp_extension import _get_build_directory
 from transformers import OPTForCausalLM
 
 from components.families.language import kernels
@@ -110,6 +109,7 @@ def load_collectives() -> None:
     """
     import ninja
     from deepspeed.accelerator import get_accelerator
+    from torch.utils.cpp_extension import _get_build_directory  # loads setuptools, and warns where there is no GPU
 
     builder = get_accelerator().create_op_builder("ShareMemCommBuilder")
     if builder is None:  # not on a CPU
